@@ -1,0 +1,1 @@
+"""What a round does: no Celery, no HTTP server, no environment reads outside settings.py."""

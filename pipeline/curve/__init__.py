@@ -1,0 +1,1 @@
+"""secp256k1 in bulk: ints, bytes and arrays in and out, one contract (`contract.Kernel`), several implementations."""

@@ -1,0 +1,1 @@
+"""The messages of ndd-fe/1: frozen, validated on decode; signed JSON."""

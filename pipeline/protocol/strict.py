@@ -1,0 +1,114 @@
+"""JSON and msgpack from the network, read strictly: PROTOCOL.md section 1.
+
+Duplicate keys, NaN, infinities and integers beyond 2^53 - 1 are refused; in msgpack keys and texts are str and there are no
+extension types. Callers bound the size before they hand bytes in.
+"""
+
+import base64
+import binascii
+import json
+import math
+from typing import Any, TypeVar
+
+import msgpack
+import msgspec
+
+from pipeline.errors import Malformed
+
+MAX_SAFE_INTEGER = 2**53 - 1
+MAX_DEPTH = 32
+T = TypeVar("T")
+
+
+def read_json(data: bytes | str) -> Any:
+    """Parses strict JSON. Raises Malformed with the reason."""
+    try:
+        value = json.loads(data, object_pairs_hook=_unique, parse_constant=_no_constant, parse_int=_safe_int)
+    except (ValueError, RecursionError) as error:
+        raise Malformed(f"not valid JSON: {error}") from None
+    _check(value, MAX_DEPTH)
+    return value
+
+
+def read_msgpack(data: bytes) -> Any:
+    """Parses strict msgpack. Raises Malformed with the reason."""
+    try:
+        value = msgpack.unpackb(
+            data, raw=False, strict_map_key=True, object_pairs_hook=_unique, ext_hook=_no_extension, timestamp=0
+        )
+    except (ValueError, msgpack.exceptions.UnpackException, RecursionError) as error:
+        raise Malformed(f"not valid msgpack: {error}") from None
+    _check(value, MAX_DEPTH)
+    return value
+
+
+def write_msgpack(value: Any) -> bytes:
+    """Encodes maps, lists, str, int, float and bytes."""
+    return bytes(msgpack.packb(value, use_bin_type=True))
+
+
+def convert(value: Any, to: type[T], what: str) -> T:
+    """Checks `value` against the message type `to`; members that it does not know are left aside. Raises Malformed."""
+    try:
+        return msgspec.convert(value, to, strict=True)
+    except msgspec.ValidationError as error:
+        raise Malformed(f"{what}: {error}") from None
+
+
+def bytes_from_base64(text: str, what: str) -> bytes:
+    """Reads standard base64 strictly. Raises Malformed."""
+    try:
+        return base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError):
+        raise Malformed(f"{what}: not valid base64") from None
+
+
+def _unique(pairs: list[tuple[Any, Any]]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for key, value in pairs:
+        if not isinstance(key, str):
+            raise ValueError("keys must be texts")
+        if key in found:
+            raise ValueError(f"key {key[:80]!r} stands twice")
+        found[key] = value
+    return found
+
+
+def _no_constant(text: str) -> Any:
+    raise ValueError(f"{text} is not allowed")
+
+
+def _safe_int(text: str) -> int:
+    if len(text) > 17:
+        raise ValueError("an integer beyond 2^53 - 1")
+    return int(text)
+
+
+def _no_extension(code: int, _data: bytes) -> Any:
+    raise ValueError(f"msgpack extension type {code} is not allowed")
+
+
+def _check(value: Any, depth: int) -> None:
+    if depth < 0:
+        raise Malformed(f"nested deeper than {MAX_DEPTH}")
+    if isinstance(value, dict):
+        for item in value.values():
+            _check(item, depth - 1)
+    elif isinstance(value, list):
+        for item in value:
+            _check(item, depth - 1)
+    elif isinstance(value, bool) or value is None or isinstance(value, bytes):
+        return
+    elif isinstance(value, int):
+        if abs(value) > MAX_SAFE_INTEGER:
+            raise Malformed("an integer beyond 2^53 - 1")
+    elif isinstance(value, float):
+        if not math.isfinite(value):
+            raise Malformed("NaN and infinities are not allowed")
+    elif isinstance(value, str):
+        try:
+            value.encode()
+        except UnicodeEncodeError:
+            raise Malformed("a text that is not valid Unicode") from None
+    else:
+        raise Malformed(f"a value of type {type(value).__name__} is not allowed")

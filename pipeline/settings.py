@@ -1,0 +1,167 @@
+"""Every setting: environment (prefix `FLFLEET_`) over `fleet.toml` in the home folder over the defaults here.
+
+The only place that reads the environment. Secrets are files or environment variables, never arguments.
+"""
+
+import os
+import tomllib
+from functools import lru_cache
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import (
+    BaseSettings,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+from pipeline.errors import Misconfigured
+
+#: A list that the environment writes with commas.
+CommaList = Annotated[list[str], NoDecode]
+DEFAULT_HOME = Path("fleet")
+
+
+class MinerSettings(BaseModel):
+    """One `[[miner]]` table of fleet.toml: an identity of this fleet. Paths are relative to the home folder."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    name: str
+    #: Encrypted keystore JSON (`flfleet keys new` writes one).
+    key: Path
+    #: Folder that holds one folder per data set.
+    data: Path = Path("data")
+    #: File with the keystore's password; default: the key's path with the ending `.password`.
+    password_file: Path | None = None
+
+
+class Settings(BaseSettings):
+    """The settings of one process. Instances are made by `load`, which turns mistakes into `Misconfigured`."""
+
+    model_config = SettingsConfigDict(env_prefix="FLFLEET_", extra="forbid", frozen=True)
+
+    home: Path = Field(DEFAULT_HOME, description="Folder with fleet.toml, keys, data, ledger and artifacts")
+    roles: CommaList = Field(
+        ["miner"], description="What this home is for: miner, aggregator, publisher, backend (beat's timetable follows)"
+    )
+
+    # Where things are
+    backend_url: str = Field("http://127.0.0.1:3000", description="The task board that beat polls")
+    broker_url: str | None = Field(None, description="Redis or Valkey; none: an embedded Valkey in the home folder")
+    ledger_url: str | None = Field(None, description="SQLAlchemy URL of the ledger; none: SQLite in the home folder")
+    artifacts_url: str | None = Field(
+        None, description="fsspec URL of the artifact store; none: a folder in the home folder"
+    )
+
+    # Whom to trust, and below what not to take part (PROTOCOL.md section 2)
+    trusted_publishers: CommaList = Field([], description="Publisher addresses whose tasks are run; none: no task runs")
+    trusted_aggregators: CommaList = Field(
+        [], description="Aggregator addresses that may receive updates; none: no task runs"
+    )
+    known_miners: CommaList = Field([], description="Addresses of miners known not to collude; none: no task runs")
+    min_known_participants: int = Field(3, ge=1, description="Least minMiners - (unknown members of the roster)")
+    min_coordinates: int = Field(1024, ge=1, description="Least number of coordinates in a round's support")
+    max_submissions_per_model: int = Field(1, ge=1, description="Submissions for one data set over one model")
+    allow_unsigned_tasks: bool = Field(False, description="Run tasks without a publisher's signature (tests only)")
+
+    # The operator's limits
+    max_model_bytes: int = Field(2 * 1024**3, ge=1, description="Largest model file that is fetched")
+    max_dimension: int = Field(500_000_000, ge=1, description="Largest number of model parameters")
+    max_epochs: int = Field(100, ge=1, description="Most epochs that a task may ask for")
+    max_batch_size: int = Field(4096, ge=1, description="Largest batch that a task may ask for")
+    max_training_seconds: float = Field(24 * 3600.0, gt=0, description="Longest training")
+    validation_share: float = Field(0.1, ge=0, lt=1, description="Part of the data held back from training")
+    device: str = Field("auto", description="auto, cpu, cuda or cuda:N")
+    training_seed: int | None = Field(None, description="Fixed randomness for tests and the demo; none in production")
+    http_timeout_seconds: float = Field(30.0, gt=0, description="Connect and read time-out of every request")
+    ipfs_api: str | None = Field(None, description="Multiaddress of an IPFS node's RPC")
+    ipfs_gateways: CommaList = Field([], description="IPFS gateways, tried in turn")
+
+    # The run
+    poll_seconds: float = Field(5.0, gt=0, description="How often beat polls the backend")
+    sweep_seconds: float = Field(5.0, gt=0, description="How often beat looks for runs that nobody works on")
+    lease_seconds: float = Field(30.0, gt=0, description="How long a claim lives without being renewed")
+    max_attempts: int = Field(
+        5, ge=1, description="Claims of a stage that may end without a commit before a run is dead"
+    )
+    curve_kernel: str = Field("auto", description="auto, reference, scalar or ifma")
+    cache_dir: Path | None = Field(
+        None, description="Folder of compiled kernels and curve tables; none: in the home folder"
+    )
+    workers: dict[str, int] = Field({}, description="Processes per pool, by stage; 1 where not named")
+
+    # Identities
+    miner_private_key: SecretStr | None = Field(None, description="A single identity's secret key in hex")
+    miner: list[MinerSettings] = Field([], description="Identities; [[miner]] tables in fleet.toml")
+
+    # A publisher's, an aggregator's or a backend's own
+    party_key: Path | None = Field(None, description="Keystore of this party")
+    party_url: str | None = Field(None, description="Address under which others reach this party")
+    validation_data: Path | None = Field(None, description="The aggregator's own labelled data, a folder per data set")
+
+    @field_validator(
+        "roles", "trusted_publishers", "trusted_aggregators", "known_miners", "ipfs_gateways", mode="before"
+    )
+    @classmethod
+    def _split(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            return [part.strip() for part in value.split(",") if part.strip()]
+        return value
+
+    @field_validator("trusted_publishers", "trusted_aggregators", "known_miners")
+    @classmethod
+    def _lower(cls, value: list[str]) -> list[str]:
+        return [text.lower() for text in value]
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Environment first, then fleet.toml of the home folder."""
+        home = init_settings().get("home") or os.environ.get("FLFLEET_HOME") or DEFAULT_HOME
+        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, toml_file=Path(home) / "fleet.toml")
+
+    def path(self, relative: Path | str) -> Path:
+        """A path of the settings, relative ones taken from the home folder."""
+        return (self.home / relative).absolute()
+
+    @property
+    def ledger(self) -> str:
+        """The ledger's SQLAlchemy URL."""
+        return self.ledger_url or f"sqlite:///{self.path('ledger.sqlite')}"
+
+    @property
+    def artifacts(self) -> str:
+        """The artifact store's fsspec URL."""
+        return self.artifacts_url or self.path("artifacts").as_uri()
+
+    @property
+    def cache(self) -> Path:
+        """Folder of what can be made again: compiled kernels, curve tables, data sets ready for training."""
+        return self.path(self.cache_dir or "cache")
+
+
+def load(home: Path | str | None = None) -> Settings:
+    """Reads the settings afresh. Raises Misconfigured, naming each wrong setting."""
+    try:
+        return Settings() if home is None else Settings(home=Path(home))
+    except ValidationError as error:
+        wrong = "; ".join(f"{'.'.join(str(part) for part in item['loc'])}: {item['msg']}" for item in error.errors())
+        raise Misconfigured(f"settings (environment FLFLEET_... or fleet.toml): {wrong}") from None
+    except tomllib.TOMLDecodeError as error:
+        raise Misconfigured(f"fleet.toml is not valid TOML: {error}") from None
+
+
+@lru_cache(maxsize=1)
+def current() -> Settings:
+    """The process's settings, read once."""
+    return load()

@@ -1,0 +1,140 @@
+"""The artifact store: content-addressed bytes in a folder or a bucket (fsspec).
+
+A message names an artifact by digest, never carries it (claim check). Written before the commit that names it; verified at
+every read. In a local folder a durable write reaches the disk before `put` returns (fsspec never fsyncs).
+"""
+
+import hashlib
+import io
+import os
+import tempfile
+from pathlib import Path
+from typing import IO, Any
+
+import fsspec
+import numpy as np
+from fsspec.implementations.local import LocalFileSystem
+from numpy.typing import NDArray
+
+from pipeline.errors import Corrupt, Retryable
+
+_CHUNK = 4 * 1024 * 1024
+
+
+class ArtifactStore:
+    """Bytes by SHA-256 digest (64 hex digits)."""
+
+    def __init__(self, url: str, scratch: Path) -> None:
+        """`url`: an fsspec URL. `scratch`: a local folder for memory-mapped copies of remote artifacts."""
+        self._fs, self._root = fsspec.core.url_to_fs(url)
+        self._local = isinstance(self._fs, LocalFileSystem)
+        self._scratch = scratch
+
+    def put(self, data: bytes, *, durable: bool = False) -> str:
+        """Stores bytes and returns their digest. Raises Retryable when the disk is full or the store is away."""
+        digest = hashlib.sha256(data).hexdigest()
+        self._write(digest, io.BytesIO(data), durable)
+        return digest
+
+    def put_file(self, path: Path, *, durable: bool = False) -> str:
+        """Stores a file's content, streamed, and returns its digest."""
+        with path.open("rb") as source:
+            digest = hashlib.file_digest(source, "sha256").hexdigest()
+            source.seek(0)
+            self._write(digest, source, durable)
+        return digest
+
+    def put_array(self, array: NDArray[Any], *, durable: bool = False) -> str:
+        """Stores an array in numpy's own format, without pickles."""
+        self._scratch.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=self._scratch, suffix=".npy") as file:
+            np.save(file, array, allow_pickle=False)
+            file.flush()
+            return self.put_file(Path(file.name), durable=durable)
+
+    def get(self, digest: str) -> bytes:
+        """The bytes of a digest. Raises Corrupt when they are missing or differ from it."""
+        try:
+            with self._fs.open(self._path(digest), "rb") as source:
+                data = bytes(source.read())
+        except FileNotFoundError:
+            raise Corrupt(f"artifact {digest} is missing") from None
+        except OSError as error:
+            raise Retryable(f"artifact store: {error}") from error
+        if hashlib.sha256(data).hexdigest() != digest:
+            raise Corrupt(f"artifact {digest} is damaged")
+        return data
+
+    def path(self, digest: str) -> Path:
+        """A local, verified file with the digest's bytes, for memory-mapping. Raises Corrupt."""
+        local = Path(self._path(digest)) if self._local else self._scratch / digest
+        try:
+            if not self._local and not local.exists():
+                self._scratch.mkdir(parents=True, exist_ok=True)
+                partial = local.with_suffix(f".{os.getpid()}")
+                self._fs.get_file(self._path(digest), str(partial))
+                partial.replace(local)
+            with local.open("rb") as source:
+                found = hashlib.file_digest(source, "sha256").hexdigest()
+        except FileNotFoundError:
+            raise Corrupt(f"artifact {digest} is missing") from None
+        except OSError as error:
+            raise Retryable(f"artifact store: {error}") from error
+        if found != digest:
+            raise Corrupt(f"artifact {digest} is damaged")
+        return local
+
+    def get_array(self, digest: str) -> NDArray[Any]:
+        """The array of a digest, memory-mapped and read-only. Raises Corrupt."""
+        try:
+            array: NDArray[Any] = np.load(self.path(digest), mmap_mode="r", allow_pickle=False)
+        except ValueError as error:
+            raise Corrupt(f"artifact {digest} holds no array: {error}") from None
+        return array
+
+    def exists(self, digest: str) -> bool:
+        """Whether something is stored under the digest; `get` says whether it is whole."""
+        return bool(self._fs.exists(self._path(digest)))
+
+    def delete(self, digest: str) -> None:
+        """Removes an artifact; one that is not there is no error."""
+        if self._fs.exists(self._path(digest)):
+            self._fs.rm_file(self._path(digest))
+
+    def _path(self, digest: str) -> str:
+        return f"{self._root}/{digest[:2]}/{digest}"
+
+    def _write(self, digest: str, source: IO[bytes], durable: bool) -> None:
+        target = self._path(digest)
+        try:
+            if self._local:
+                _write_local(Path(target), source, durable)
+            else:
+                with self._fs.open(target, "wb") as sink:
+                    while chunk := source.read(_CHUNK):
+                        sink.write(chunk)
+        except OSError as error:
+            raise Retryable(f"artifact store: {error}") from error
+
+
+def _write_local(target: Path, source: IO[bytes], durable: bool) -> None:
+    """Writes beside the target and renames, so that nobody sees half a file; fsyncs file and folder if asked."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=target.parent, prefix=".partial-")
+    try:
+        with os.fdopen(handle, "wb") as sink:
+            while chunk := source.read(_CHUNK):
+                sink.write(chunk)
+            sink.flush()
+            if durable:
+                os.fsync(sink.fileno())
+        Path(name).replace(target)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise
+    if durable:
+        folder = os.open(target.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
