@@ -1,1 +1,1 @@
-
+"""When things happen: Celery lives here and nowhere else."""

@@ -1,1 +1,1 @@
-
+"""What we say to others over HTTP; their errors are mapped to ours here."""

@@ -17,13 +17,13 @@ twice with the same job does no harm.
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
-from pathlib import Path
 from typing import Any
 
 from pipeline.protocol.signing import SecretKey
 from pipeline.protocol.task import Task
 from pipeline.settings import Settings
 from pipeline.stores.artifacts import ArtifactStore
+from pipeline.stores.keys import Identity
 
 
 class Stage(StrEnum):
@@ -36,18 +36,6 @@ class Stage(StrEnum):
     COMMIT = "commit"
     ENCRYPT = "encrypt"
     SUBMIT = "submit"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Identity:
-    """A miner of this fleet, without its secret."""
-
-    name: str
-    address: str
-    #: SEC1 compressed public key.
-    point33: bytes
-    #: Folder that holds one folder per data set.
-    data: Path
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,1 +1,1 @@
-
+"""What is kept: ledgers (SQL), artifacts (folder or bucket), keys."""

@@ -1,0 +1,137 @@
+"""Requests to other parties: every size bounded before it is read, every error mapped to one of ours.
+
+no connection, time-out, 5xx, 429     Retryable, with the other side's Retry-After
+404 and other 4xx                     Rejected, with the `reasons` of the answer
+an answer that is too large           Rejected
+"""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import requests
+
+from pipeline.errors import Malformed, Rejected, Retryable
+from pipeline.protocol.strict import read_json
+
+#: Bytes of an error's body that are read for its reasons.
+MAX_ERROR_BYTES = 64 * 1024
+#: A Retry-After beyond this many seconds is cut to it: the deadline decides, not the other side.
+MAX_RETRY_AFTER_SECONDS = 600.0
+_CHUNK = 256 * 1024
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answer:
+    """A 2xx answer."""
+
+    status: int
+    body: bytes
+
+
+class RefusedByParty(Rejected):
+    """A 4xx answer; `status` tells 409 (another one is there) from 410 (closed) and 422 (refused)."""
+
+    def __init__(self, status: int, *reasons: str, body: bytes = b"") -> None:
+        super().__init__(*reasons)
+        self.status = status
+        #: The answer's body, cut at MAX_ERROR_BYTES.
+        self.body = body
+
+
+def fetch_bytes(url: str, *, max_bytes: int, timeout: float) -> bytes:
+    """GETs at most `max_bytes`. Raises Retryable or Rejected."""
+    return send("GET", url, max_bytes=max_bytes, timeout=timeout).body
+
+
+def download(url: str, path: Path, *, max_bytes: int, timeout: float) -> None:
+    """GETs at most `max_bytes` into a file, streamed. Raises Retryable or Rejected; the file is then to be thrown away."""
+    with _exchange("GET", url, timeout=timeout) as response, path.open("wb") as sink:
+        for chunk in _bounded(response, url, max_bytes):
+            sink.write(chunk)
+
+
+def send(
+    method: str,
+    url: str,
+    *,
+    max_bytes: int,
+    timeout: float,
+    body: bytes | None = None,
+    content_type: str | None = None,
+    headers: Mapping[str, str] | None = None,
+) -> Answer:
+    """One request with a bounded answer. Raises Retryable or Rejected (`RefusedByParty` for a 4xx)."""
+    sent = dict(headers or {})
+    if content_type:
+        sent["Content-Type"] = content_type
+    with _exchange(method, url, timeout=timeout, body=body, headers=sent) as response:
+        return Answer(status=response.status_code, body=b"".join(_bounded(response, url, max_bytes)))
+
+
+@contextmanager
+def _exchange(
+    method: str, url: str, *, timeout: float, body: bytes | None = None, headers: Mapping[str, str] | None = None
+) -> Iterator[requests.Response]:
+    try:
+        with requests.request(
+            method, url, data=body, headers=headers, timeout=(timeout, timeout), stream=True, allow_redirects=False
+        ) as response:
+            _raise_for_status(response, url)
+            yield response
+    except (requests.exceptions.InvalidURL, requests.exceptions.InvalidSchema, requests.exceptions.MissingSchema):
+        raise Rejected(f"{url[:200]!r} is not an address that can be asked") from None
+    except requests.exceptions.RequestException as error:
+        raise Retryable(f"{method} {url}: {_short(error)}") from None
+
+
+def _raise_for_status(response: requests.Response, url: str) -> None:
+    status = response.status_code
+    if 200 <= status < 300:
+        return
+    body = b"".join(_cut(response, MAX_ERROR_BYTES))
+    reasons = _reasons(body) or [f"{url} answered {status}"]
+    if status == 429 or status >= 500:
+        raise Retryable(f"{url} answered {status}: {'; '.join(reasons)}", retry_after=_retry_after(response))
+    if 300 <= status < 400:
+        raise Rejected(f"{url} answered with a redirect ({status}), which is not followed")
+    raise RefusedByParty(status, *reasons, body=body)
+
+
+def _reasons(body: bytes) -> list[str]:
+    try:
+        answer: Any = read_json(body)
+    except Malformed:
+        return []
+    reasons = answer.get("reasons") if isinstance(answer, dict) else None
+    return [text[:500] for text in reasons if isinstance(text, str)][:20] if isinstance(reasons, list) else []
+
+
+def _retry_after(response: requests.Response) -> float | None:
+    try:
+        seconds = float(response.headers.get("Retry-After", ""))
+    except ValueError:
+        return None
+    return min(max(seconds, 0.0), MAX_RETRY_AFTER_SECONDS) if seconds == seconds else None
+
+
+def _bounded(response: requests.Response, url: str, max_bytes: int) -> Iterator[bytes]:
+    total = 0
+    for chunk in response.iter_content(_CHUNK):
+        total += len(chunk)
+        if total > max_bytes:
+            raise Rejected(f"{url}: the answer is larger than {max_bytes} bytes")
+        yield chunk
+
+
+def _cut(response: requests.Response, most: int) -> Iterator[bytes]:
+    for chunk in response.iter_content(most):
+        yield chunk[:most]
+        return
+
+
+def _short(error: Exception) -> str:
+    """The library's message without the memory addresses and pools that it quotes."""
+    return f"{type(error).__name__}: {str(error)[:300]}"

@@ -1,0 +1,72 @@
+"""One way to open a ledger database: SQLite in WAL mode on one machine, PostgreSQL for a fleet."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, Engine, create_engine, event, make_url
+from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.exc import ArgumentError
+from sqlalchemy.pool import ConnectionPoolEntry
+
+from pipeline.errors import Misconfigured
+
+#: How long a writer waits for another one's transaction; transactions here are a few milliseconds.
+BUSY_SECONDS = 30
+
+
+def open_database(url: str) -> Engine:
+    """Opens (and for SQLite creates) the database. Raises Misconfigured for a URL that names none."""
+    try:
+        parsed = make_url(url)
+    except ArgumentError:
+        raise Misconfigured(
+            "FLFLEET_LEDGER_URL is not a database URL, e.g. postgresql+psycopg://user@host/flfleet"
+        ) from None
+    if not parsed.drivername.startswith("sqlite"):
+        return create_engine(parsed, pool_pre_ping=True)
+    if parsed.database:
+        Path(parsed.database).parent.mkdir(parents=True, exist_ok=True)
+    engine = create_engine(parsed, connect_args={"timeout": BUSY_SECONDS})
+    event.listen(engine, "connect", _prepare_sqlite)
+    event.listen(engine, "begin", _begin_immediate)
+    return engine
+
+
+@contextmanager
+def transaction(engine: Engine, *, durable: bool = False) -> Iterator[Connection]:
+    """A transaction; a `durable` one is on the disk when it returns.
+
+    SQLite in WAL mode with synchronous=NORMAL may lose its last commits with the power; FULL syncs the log, and with it all
+    commits before. PostgreSQL syncs at every commit.
+    """
+    sqlite = engine.dialect.name == "sqlite"
+    with engine.connect() as connection:
+        if sqlite and durable:
+            _pragma(connection, "synchronous=FULL")
+        try:
+            with connection.begin():
+                yield connection
+        finally:
+            if sqlite and durable:
+                _pragma(connection, "synchronous=NORMAL")
+
+
+def _pragma(connection: Connection, setting: str) -> None:
+    driver: Any = connection.connection.dbapi_connection
+    driver.execute(f"PRAGMA {setting}")
+
+
+def _prepare_sqlite(connection: DBAPIConnection, _record: ConnectionPoolEntry) -> None:
+    # The driver must not open transactions by itself: it would begin them as readers, and two readers that become writers
+    # fail at once instead of waiting.
+    connection.isolation_level = None
+    cursor = connection.cursor()
+    for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON"):
+        cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()
+
+
+def _begin_immediate(connection: Connection) -> None:
+    connection.exec_driver_sql("BEGIN IMMEDIATE")

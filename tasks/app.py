@@ -1,0 +1,89 @@
+"""The Celery app: queues, routing, delivery settings, each with its reason.
+
+Redis holds hints only. The ledger is the truth, so a message may be lost (the sweep makes it again) or come twice (the claim
+refuses the second). A message is a run's id, never a tensor and never a key.
+"""
+
+import os
+from typing import Any
+
+from celery import Celery
+from celery.signals import setup_logging
+from kombu import Queue
+
+import beat_schedule
+from pipeline.settings import Settings, current
+from pipeline.stages.contract import Stage
+
+#: Queues besides the seven stages': control carries polls and sweeps; aggregate and publish are the other parties' work.
+CONTROL, AGGREGATE, PUBLISH = "control", "aggregate", "publish"
+QUEUES = (*(stage.value for stage in Stage), CONTROL, AGGREGATE, PUBLISH)
+#: A broker-level redelivery is the last resort (the sweep comes first), so it waits longer than the longest stage.
+VISIBILITY_SECONDS = 26 * 3600
+
+
+def configuration(settings: Settings, pool: str) -> dict[str, Any]:
+    """Celery's settings for one pool's worker (or beat, or a client, with any name)."""
+    return {
+        "broker_url": settings.broker_url or "redis://127.0.0.1:6379/0",
+        "task_queues": [Queue(name) for name in QUEUES],
+        "task_default_queue": CONTROL,
+        "task_create_missing_queues": False,
+        # Only JSON: a pickle in a queue is code that anyone with the broker's password can run.
+        "accept_content": ["json"],
+        "task_serializer": "json",
+        "result_serializer": "json",
+        # Results live in the ledger.
+        "task_ignore_result": True,
+        # A message is gone when its work is done, not when it is begun; the ledger caps the attempts of a task that kills.
+        "task_acks_late": True,
+        "task_reject_on_worker_lost": True,
+        # A message that waits in a busy worker's memory is one that an idle worker does not do.
+        "worker_prefetch_multiplier": 1,
+        # The next stage's message is published from inside a task: a broker that restarts must not end the chain (0.6 s by
+        # default). The sweep would mend it, later.
+        "task_publish_retry": True,
+        "task_publish_retry_policy": {
+            "max_retries": 600,
+            "interval_start": 0.1,
+            "interval_step": 0.2,
+            "interval_max": 2,
+        },
+        "broker_connection_retry_on_startup": True,
+        "broker_connection_max_retries": None,
+        "broker_transport_options": {
+            # The shortest visibility timeout in a Redis database wins for every pool, unless each has its own index.
+            "unacked_key": f"unacked.{pool}",
+            "unacked_index_key": f"unacked_index.{pool}",
+            "unacked_mutex_key": f"unacked_mutex.{pool}",
+            "unacked_mutex_expire": 30,
+            "visibility_timeout": VISIBILITY_SECONDS,
+            "socket_keepalive": True,
+            "health_check_interval": 25,
+            "socket_timeout": 30,
+        },
+        "worker_send_task_events": True,
+        "task_send_sent_event": True,
+        "task_track_started": True,
+        # A deploy's TERM (remapped to QUIT) gives a stage a moment to end, then requeues it.
+        "worker_soft_shutdown_timeout": 3.0,
+        "worker_enable_soft_shutdown_on_idle": True,
+        "worker_hijack_root_logger": False,
+        "beat_schedule": beat_schedule.timetable(settings),
+        "beat_schedule_filename": str(settings.path(f"beat-{'-'.join(settings.roles)}.db")),
+        # No beat entry may pile up behind a stopped worker: each carries its own expiry (see the timetable).
+        "timezone": "UTC",
+    }
+
+
+app = Celery(
+    "flfleet", include=["tasks.stages", "tasks.polling", "tasks.sweeping", "tasks.aggregation", "tasks.publishing"]
+)
+app.config_from_object(configuration(current(), pool=os.environ.get("FLFLEET_POOL", "client")))
+
+
+@setup_logging.connect
+def _configure_logging(**_options: Any) -> None:
+    from tasks.logs import configure  # logging is set up in workers and beat, not in every client
+
+    configure()
