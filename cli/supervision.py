@@ -5,7 +5,6 @@ supervisord leaves orphans when it is killed itself, so each command runs behind
 
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
@@ -13,6 +12,7 @@ import time
 import xmlrpc.client
 import zlib
 from collections.abc import Sequence
+from configparser import RawConfigParser
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +22,9 @@ from supervisor.xmlrpc import SupervisorTransport
 from cli.programs import Program
 from pipeline.errors import Misconfigured
 
-#: A program that ends sooner has failed to start; five such starts in a row and it is left for a person (FATAL).
+#: A program that ends sooner has failed to start; four such starts in a row and it is left for a person (FATAL).
 START_SECONDS = 5
-START_RETRIES = 5
+START_RETRIES = 3
 #: The kernel's limit for a Unix socket's path, with room.
 _MAX_SOCKET_PATH = 100
 
@@ -37,8 +37,9 @@ class Supervisor:
         self._run = self.home / "run"
         self._configuration = self._run / "supervisord.conf"
         self._pid_file = self._run / "supervisord.pid"
+        self._daemon: subprocess.Popen[bytes] | None = None
 
-    def start(self, programs: Sequence[Program], *, tied: bool, own_settings: bool) -> subprocess.Popen[bytes]:
+    def start(self, programs: Sequence[Program], *, tied: bool, own_settings: bool) -> None:
         """Starts the daemon in the background.
 
         `tied`: it and all its programs end when this process ends, however it ends. `own_settings`: the programs read their
@@ -56,7 +57,7 @@ class Supervisor:
             name: value for name, value in os.environ.items() if not (own_settings and name.startswith("FLFLEET_"))
         }
         # A session of its own: Ctrl-C reaches this command alone, which then stops the rest in order.
-        return subprocess.Popen(
+        self._daemon = subprocess.Popen(
             [*leash(), *command] if tied else command,
             start_new_session=True,
             stdin=subprocess.DEVNULL,
@@ -64,21 +65,28 @@ class Supervisor:
             env=environment,
         )
 
+    def wait(self) -> None:
+        """Waits until the daemon that `start` started ends by itself."""
+        if self._daemon is not None:
+            self._daemon.wait()
+
     def stop(self, timeout: float = 40.0) -> None:
         """Stops the daemon and every program of it, and waits; what is still there after `timeout` seconds is killed."""
-        pid = self.pid()
+        pid = self.pid() or (self._daemon.pid if self._daemon else None)
         if pid is None:
             return
         try:
-            family = psutil.Process(pid).children(recursive=True)
-            os.kill(pid, signal.SIGTERM)
-            psutil.wait_procs([psutil.Process(pid)], timeout=timeout)
-        except (psutil.NoSuchProcess, ProcessLookupError):
+            daemon = psutil.Process(pid)
+            family = [*daemon.children(recursive=True), daemon]
+            daemon.terminate()
+        except psutil.NoSuchProcess:
             family = []
-        _gone, alive = psutil.wait_procs([process for process in family if process.is_running()], timeout=5)
+        _gone, alive = psutil.wait_procs(family, timeout=timeout)
         for process in alive:
             process.kill()
         psutil.wait_procs(alive, timeout=5)
+        self.wait()
+        self._daemon = None
 
     def pid(self) -> int | None:
         """The daemon's process id, or None where it does not run."""
@@ -129,28 +137,47 @@ class Supervisor:
     def _write(self, programs: Sequence[Program]) -> None:
         for folder in (self._run, self.home / "logs"):
             folder.mkdir(parents=True, exist_ok=True)
-        sections = [
-            f"[unix_http_server]\nfile={_escaped(self._socket())}\nchmod=0700",
-            "[rpcinterface:supervisor]\nsupervisor.rpcinterface_factory=supervisor.rpcinterface:make_main_rpcinterface",
-            "[supervisord]\n"
-            f"pidfile={_escaped(self._pid_file)}\nlogfile={_escaped(self.log('supervisord'))}\nchildlogdir={_escaped(self._run)}\n"
-            "nodaemon=true\nminfds=1024\nnocleanup=true",
-            *(self._section(program) for program in programs),
-        ]
+        configuration = RawConfigParser()
+        configuration.read_dict(self._sections(programs))
         handle = os.open(self._configuration, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         with os.fdopen(handle, "w") as file:
-            file.write("\n\n".join(sections) + "\n")
+            configuration.write(file)
 
-    def _section(self, program: Program) -> str:
-        command = " ".join(_quoted(part) for part in (*leash(), *program.command))
+    def _sections(self, programs: Sequence[Program]) -> dict[str, dict[str, str]]:
+        # Paths are relative to the daemon's folder: supervisor expands the % of some values twice.
+        daemon = {
+            "pidfile": self._pid_file.name,
+            "logfile": "../logs/supervisord.log",
+            "childlogdir": ".",
+            "nodaemon": "true",
+            "minfds": "1024",
+            "nocleanup": "true",
+        }
+        interface = {"supervisor.rpcinterface_factory": "supervisor.rpcinterface:make_main_rpcinterface"}
+        return {
+            "unix_http_server": {"file": _escaped(self._socket()), "chmod": "0700"},
+            "rpcinterface:supervisor": interface,
+            "supervisord": daemon,
+            **{f"program:{program.name}": self._program(program) for program in programs},
+        }
+
+    def _program(self, program: Program) -> dict[str, str]:
         own = {**program.environment, "FLFLEET_HOME": str(program.home)}
-        environment = ",".join(f'{name}="{_escaped(value)}"' for name, value in sorted(own.items()))
-        return (
-            f"[program:{program.name}]\ncommand={command}\ndirectory={_escaped(self._run)}\nenvironment={environment}\n"
-            f"priority={program.priority}\nautorestart=true\nstartsecs={START_SECONDS}\nstartretries={START_RETRIES}\n"
-            f"stopwaitsecs={program.stop_seconds}\nstopasgroup=false\nkillasgroup=true\nredirect_stderr=true\n"
-            f"stdout_logfile={_escaped(self.log(program.name))}\nstdout_logfile_maxbytes=20MB\nstdout_logfile_backups=3"
-        )
+        return {
+            "command": " ".join(_quoted(part) for part in (*leash(), *program.command)),
+            "environment": ",".join(f'{name}="{_escaped(value)}"' for name, value in sorted(own.items())),
+            "priority": str(program.priority),
+            "autorestart": "true",
+            "startsecs": str(START_SECONDS),
+            "startretries": str(START_RETRIES),
+            "stopwaitsecs": str(program.stop_seconds),
+            # What a program leaves behind when it has to be killed goes with it.
+            "killasgroup": "true",
+            "redirect_stderr": "true",
+            "stdout_logfile": f"../logs/{program.name}.log",
+            "stdout_logfile_maxbytes": "20MB",
+            "stdout_logfile_backups": "3",
+        }
 
 
 def leash() -> tuple[str, ...]:

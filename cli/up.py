@@ -1,9 +1,8 @@
 """`flfleet up`: a fleet's processes under a supervisor, in the foreground until Ctrl-C or TERM."""
 
 import signal
-import subprocess
-import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
@@ -44,33 +43,36 @@ def run_fleet(home: Path, flower_port: int) -> None:
 def run_programs(home: Path, programs: Sequence[Program], pages: Sequence[str], *, own_settings: bool) -> None:
     """Runs programs under a supervisor in the foreground; Ctrl-C or TERM stops them in order."""
     supervisor = Supervisor(home)
-    daemon = supervisor.start(programs, tied=True, own_settings=own_settings)
-    signal.signal(signal.SIGTERM, _interrupt)
+    with interrupt_on_term():
+        supervisor.start(programs, tied=True, own_settings=own_settings)
+        try:
+            _report(supervisor, len(programs), pages)
+            supervisor.wait()
+        except KeyboardInterrupt:
+            ERR.print("stopping")
+        finally:
+            supervisor.stop()
+
+
+def _report(supervisor: Supervisor, count: int, pages: Sequence[str]) -> None:
+    states = supervisor.wait_until_running(START_SECONDS)
+    for name, state in sorted(states.items()):
+        if state != "RUNNING":
+            ERR.print(f"[yellow]{name}: {state.lower()}[/], see {supervisor.log(name)}")
+    ERR.print(f"up: {sum(state == 'RUNNING' for state in states.values())} of {count} processes. Ctrl-C stops.")
+    for page in pages:
+        ERR.print(page)
+
+
+@contextmanager
+def interrupt_on_term() -> Iterator[None]:
+    """Makes TERM what Ctrl-C is, so that whoever stops a command stops its processes too."""
+    before = signal.signal(signal.SIGTERM, _interrupt)
     try:
-        states = supervisor.wait_until_running(START_SECONDS)
-        for name, state in sorted(states.items()):
-            if state != "RUNNING":
-                ERR.print(f"[yellow]{name}: {state.lower()}[/], see {supervisor.log(name)}")
-        ERR.print(
-            f"up: {sum(state == 'RUNNING' for state in states.values())} of {len(programs)} processes. Ctrl-C stops."
-        )
-        for page in pages:
-            ERR.print(page)
-        daemon.wait()
-    except KeyboardInterrupt:
-        ERR.print("stopping")
+        yield
     finally:
-        supervisor.stop()
-        _reap(daemon)
+        signal.signal(signal.SIGTERM, before)
 
 
 def _interrupt(_signal: int, _frame: FrameType | None) -> None:
     raise KeyboardInterrupt
-
-
-def _reap(daemon: subprocess.Popen[bytes]) -> None:
-    try:
-        daemon.wait(timeout=5)
-    except subprocess.TimeoutExpired:
-        daemon.kill()
-        sys.exit("the supervisor did not end; it was killed")
