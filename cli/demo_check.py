@@ -136,7 +136,8 @@ def _round_problems(ledger: Ledger, result: RoundResult, miners: int) -> list[st
 def _really_encrypted(ledger: Ledger, runs: Sequence[Run]) -> NDArray[np.int64]:
     """The sum over the miners of x, coordinate by coordinate, from the fleet's own artifacts."""
     parts = [ledger.artifacts.get_array(run.artifacts["values"]).astype(np.int64) for run in runs]
-    return np.sum(parts, axis=0)
+    total: NDArray[np.int64] = np.sum(parts, axis=0)
+    return total
 
 
 def _mean_seconds(runs: Sequence[Run]) -> dict[str, float]:
