@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from pipeline.stores.runs import Run, RunLedger
 
 from pipeline.errors import FleetError, Retryable
+from pipeline.parties.blocks import fetch_audit
 from pipeline.parties.http import RefusedByParty, fetch_bytes
 from pipeline.protocol.block import Audit
 from pipeline.protocol.strict import read_json
@@ -74,8 +75,7 @@ class Ledger:
 
     def audit(self, block_hash: str) -> Audit:
         """A block's audit data."""
-        url = f"{self.url}/aggregator/blocks/{block_hash}/audit"
-        return Audit.decode(fetch_bytes(url, max_bytes=_MAX_AUDIT_BYTES, timeout=_TIMEOUT))
+        return fetch_audit(self.url, block_hash, max_bytes=_MAX_AUDIT_BYTES, timeout=_TIMEOUT)
 
 
 def read_rounds(ledger: Ledger) -> list[RoundResult]:
