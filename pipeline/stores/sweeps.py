@@ -85,9 +85,11 @@ class Sweeps(LedgerBase):
     def _driven(self, db: Connection, chosen: Select[Any], state: State) -> list[Due]:
         if self._postgres:
             chosen = chosen.with_for_update(skip_locked=True)
+        # As a common table expression it is evaluated once: PostgreSQL would run a subquery with a LIMIT again and again.
+        picked = chosen.cte("chosen")
         rows = db.execute(
             update(runs)
-            .where(runs.c.run_id.in_(chosen), runs.c.state == state)
+            .where(runs.c.run_id.in_(select(picked.c.run_id)), runs.c.state == state)
             .values(state=State.QUEUED, not_before=None, driven_at=self._now())
             .returning(runs.c.run_id, runs.c.stage, runs.c.token)
         )
