@@ -1,1 +1,1 @@
-
+"""How a person starts it: one command, `flfleet`."""

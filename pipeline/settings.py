@@ -140,6 +140,16 @@ class Settings(BaseSettings):
         return self.ledger_url or f"sqlite:///{self.path('ledger.sqlite')}"
 
     @property
+    def broker(self) -> str:
+        """The broker's URL; the embedded broker writes its own, password included, into the home folder."""
+        if self.broker_url:
+            return self.broker_url
+        try:
+            return self.path("broker/url").read_text().strip()
+        except OSError:
+            return "redis://127.0.0.1:6379/0"
+
+    @property
     def artifacts(self) -> str:
         """The artifact store's fsspec URL."""
         return self.artifacts_url or self.path("artifacts").as_uri()

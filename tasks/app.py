@@ -25,7 +25,7 @@ VISIBILITY_SECONDS = 26 * 3600
 def configuration(settings: Settings, pool: str) -> dict[str, Any]:
     """Celery's settings for one pool's worker (or beat, or a client, with any name)."""
     return {
-        "broker_url": settings.broker_url or "redis://127.0.0.1:6379/0",
+        "broker_url": settings.broker,
         "task_queues": [Queue(name) for name in QUEUES],
         "task_default_queue": CONTROL,
         "task_create_missing_queues": False,

@@ -1,0 +1,51 @@
+"""`flfleet init`: a fleet's home folder from nothing, from a consortium file, or from keystores that exist."""
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from cli.consortium import read_consortium
+from cli.homes import NewMiner, create_fleet_home
+from pipeline.errors import Misconfigured
+from pipeline.stores.keys import public_part
+
+DIGITS_PER_MINER = 800
+VALIDATION_DIGITS = 1000
+ALL_DIGITS = 5000
+
+
+def initialise(
+    home: Path, names: Sequence[str], consortium: Path | None, keys: Path | None, *, sample_digits: bool
+) -> list[str]:
+    """Makes the home and returns the identities' addresses. Raises Misconfigured."""
+    parties = read_consortium(consortium) if consortium else None
+    if (home / "fleet.toml").exists():
+        raise Misconfigured(f"{home / 'fleet.toml'} is there already; edit it, or choose another folder with --home")
+    taken = take_over_keys(home, keys) if keys else []
+    names = [*names, *taken] or ["miner"]
+    miners = [NewMiner(name=name, data=Path("data") / name) for name in names]
+    addresses = create_fleet_home(home, miners, parties)
+    if sample_digits:
+        write_sample_digits(home / "data", names)
+    return addresses
+
+
+def take_over_keys(home: Path, folder: Path) -> list[str]:
+    """Copies keystores and their password files into the home. Returns the identities' names."""
+    found = sorted(path for path in folder.glob("*.json") if public_part(path))
+    if not found:
+        raise Misconfigured(f"{folder}: holds no keystore (*.json)")
+    (home / "keys").mkdir(parents=True, exist_ok=True)
+    for path in found:
+        for file in (path, path.with_suffix(".password")):
+            if file.exists():
+                shutil.copy2(file, home / "keys" / file.name)
+    return [path.stem for path in found]
+
+
+def write_sample_digits(data: Path, names: Sequence[str], validation: Path | None = None) -> None:
+    """Gives each identity a disjoint part of real MNIST digits, and holds another part back as validation data."""
+    from pipeline.learning.digits import write_digits
+
+    per_miner = min(DIGITS_PER_MINER, (ALL_DIGITS - VALIDATION_DIGITS) // len(names))
+    write_digits(data, parts=names, per_part=per_miner, validation=validation, validation_size=VALIDATION_DIGITS)

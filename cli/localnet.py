@@ -1,0 +1,206 @@
+"""A local network: backend, publisher and aggregator on this machine, each with a home and a key pair of its own.
+
+<home>/broker/                  the parties' broker
+<home>/backend/ publisher/ aggregator/    a home each (fleet.toml, key, ledger, artifacts)
+<home>/miners/                  keystores, where no roster was given
+<home>/consortium.json          who everybody is
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cli.broker import embedded_broker
+from cli.consortium import Consortium, Party, read_roster, write_consortium
+from cli.homes import create_party_home
+from cli.init import write_sample_digits
+from cli.ports import claim_port
+from cli.programs import Program, party_workers, service
+from cli.up import run_programs
+from pipeline.errors import Misconfigured
+from pipeline.protocol.encodings import PROTOCOL, sha256, to_hex
+from pipeline.protocol.signing import SecretKey
+from pipeline.protocol.task import Architecture
+from pipeline.settings import load
+from pipeline.stores.keys import open_keystore, public_part, write_keystore
+
+#: Fewer, and a sum with one's own part taken away shows the others'.
+LEAST_MINERS = 3
+#: Where the logarithm of a packed sum is cheap for every kernel.
+_COMFORTABLE_PACKED = 2**30
+_SCALE, _CLIP, _LEVEL = 50, 0.06, 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What the publisher is to ask for."""
+
+    task_id: str
+    dataset: str
+    rounds: int
+    min_miners: int
+    ratio: float
+    #: Coordinates a point; None: as many as keep the logarithm cheap.
+    pack: int | None
+    expected_accuracy: float
+    #: Whether rounds go on to the last one although the accuracy was reached.
+    all_rounds: bool = False
+    epochs: int = 5
+    learning_rate: float = 0.1
+    timeout: int = 3600
+
+
+@dataclass(frozen=True, kw_only=True)
+class Ports:
+    """Where the services listen; 0 is a free one."""
+
+    backend: int = 3000
+    aggregator: int = 3001
+    publisher: int = 3002
+
+
+@dataclass(frozen=True, kw_only=True)
+class Localnet:
+    """A network that is ready to be started."""
+
+    consortium: Consortium
+    programs: Sequence[Program]
+    aggregator_home: Path
+    publisher_home: Path
+
+
+def prepare(home: Path, plan: Plan, roster: Sequence[str] | int, ports: Ports, validation: Path) -> Localnet:
+    """Writes the three homes and the plan of the task. `roster`: addresses, or a number of keys to make.
+
+    `validation`: the aggregator's own labelled data, a folder per data set. Raises Misconfigured.
+    """
+    home = home.absolute()
+    addresses = _make_keys(home / "miners", roster) if isinstance(roster, int) else list(roster)
+    if len(addresses) < LEAST_MINERS:
+        raise Misconfigured(
+            f"a round needs at least {LEAST_MINERS} miners, got {len(addresses)}: with fewer, a sum shows who sent what"
+        )
+    backend_port = claim_port(ports.backend, "--backend-port")
+    aggregator_port = claim_port(ports.aggregator, "--aggregator-port")
+    publisher_port = claim_port(ports.publisher, "--publisher-port")
+    broker = embedded_broker(home)
+    consortium = Consortium(
+        backend=f"http://127.0.0.1:{backend_port}",
+        publisher=_party(home / "publisher", publisher_port),
+        aggregator=_party(home / "aggregator", aggregator_port),
+        miners=addresses,
+    )
+    _write_homes(home, consortium, validation)
+    write_consortium(home / "consortium.json", consortium)
+    _plan_task(home / "publisher", consortium, plan, open_keystore(*_keystore(home / "publisher")))
+    return Localnet(
+        consortium=consortium,
+        programs=[
+            broker,
+            service(home / "backend", "backend", backend_port),
+            service(home / "aggregator", "aggregator", aggregator_port),
+            service(home / "publisher", "publisher", publisher_port),
+            *party_workers(home / "aggregator", home / "publisher"),
+        ],
+        aggregator_home=home / "aggregator",
+        publisher_home=home / "publisher",
+    )
+
+
+def packing(max_miners: int, pack: int | None) -> int:
+    """The coordinates a point: as wished, or as many as keep the logarithm of their sum cheap."""
+    if pack is not None:
+        return pack
+    base = 2 * max_miners * _LEVEL + 1
+    return max(count for count in range(1, 41) if count == 1 or base**count <= _COMFORTABLE_PACKED)
+
+
+def _make_keys(folder: Path, count: int) -> list[str]:
+    paths = [folder / f"miner-{number}.json" for number in range(1, count + 1)]
+    return [public_part(path if path.exists() else write_keystore(path))[0] for path in paths]
+
+
+def _keystore(home: Path) -> tuple[Path, Path]:
+    return home / "key.json", home / "key.password"
+
+
+def _party(home: Path, port: int) -> Party:
+    keystore, password = _keystore(home)
+    if not keystore.exists():
+        write_keystore(keystore)
+    key = open_keystore(keystore, password)
+    return Party(address=key.address, public_key=key.public_key, url=f"http://127.0.0.1:{port}")
+
+
+def _write_homes(home: Path, consortium: Consortium, validation: Path) -> None:
+    trust: dict[str, object] = {
+        "backend_url": consortium.backend,
+        "trusted_publishers": [consortium.publisher.address],
+        "trusted_aggregators": [consortium.aggregator.address],
+        "broker_url": (home / "broker" / "url").read_text().strip(),
+        "poll_seconds": 1.0,
+        "sweep_seconds": 1.0,
+    }
+    key: dict[str, object] = {"party_key": "key.json"}
+    create_party_home(home / "backend", "backend", trust | {"party_url": consortium.backend})
+    create_party_home(home / "publisher", "publisher", trust | key | {"party_url": consortium.publisher.url})
+    measured: dict[str, object] = {"party_url": consortium.aggregator.url, "validation_data": validation.absolute()}
+    create_party_home(home / "aggregator", "aggregator", trust | key | measured)
+
+
+def _plan_task(home: Path, consortium: Consortium, plan: Plan, publisher: SecretKey) -> None:
+    from pipeline.learning.architectures import build
+    from pipeline.learning.checkpoints import flatten, write_model
+    from tasks.publishing import plan as store_plan
+
+    architecture = Architecture(name="cnn", kwargs={})
+    state = build(architecture).state_dict()
+    model = write_model(state, architecture)
+    document: dict[str, Any] = {
+        "protocol": PROTOCOL,
+        "taskID": plan.task_id,
+        "round": 1,
+        "dataset": plan.dataset,
+        "dimension": int(flatten(state).size),
+        "modelURL": f"{consortium.backend}/models/{sha256(model).hex()}",
+        "modelSHA256": to_hex(sha256(model)),
+        "architecture": {"name": architecture.name, "kwargs": architecture.kwargs},
+        "aggregatorPublicKey": consortium.aggregator.public_key,
+        "tpPublicKey": publisher.public_key,
+        "aggregatorURL": consortium.aggregator.url,
+        "publisherURL": consortium.publisher.url,
+        "miners": consortium.miners,
+        "minMiners": plan.min_miners,
+        "maxMiners": len(consortium.miners),
+        "training": {"epochs": plan.epochs, "batchSize": 16, "optimizer": "sgd", "learningRate": plan.learning_rate},
+        "compression": {"ratio": plan.ratio},
+        "quantization": {"scale": _SCALE, "clip": _CLIP, "pack": packing(len(consortium.miners), plan.pack)},
+        "expectedAccuracy": plan.expected_accuracy,
+        "maxRounds": plan.rounds,
+        "timeout": plan.timeout,
+    }
+    store_plan(load(home), document=document, model=model, ratios=None, stop_at_expected=not plan.all_rounds)
+
+
+def run_localnet(home: Path, plan: Plan, roster: Path | int, ports: Ports, validation: Path | None) -> None:
+    """`flfleet localnet`: prepares the network and keeps it running until Ctrl-C. Raises Misconfigured."""
+    if validation is None:
+        if plan.dataset != "mnist":
+            raise Misconfigured(
+                f"--validation-data is needed for {plan.dataset!r}: the aggregator measures accuracy on its own data"
+            )
+        validation = home / "validation"
+        if not validation.exists():
+            write_sample_digits(home / "miners" / "data", ["miner"], validation)
+    addresses = read_roster(roster) if isinstance(roster, Path) else roster
+    network = prepare(home, plan, addresses, ports, validation)
+    parties = network.consortium
+    pages = [
+        f"backend {parties.backend}",
+        f"aggregator {parties.aggregator.url}/aggregator",
+        f"publisher {parties.publisher.url}",
+        f"miners join with: flfleet init --consortium {home / 'consortium.json'}"
+        + ("" if isinstance(roster, Path) else f" --keys {home / 'miners'} --sample-digits"),
+    ]
+    run_programs(home, network.programs, pages, own_settings=True)

@@ -1,0 +1,173 @@
+"""The command `flfleet`. Each command is a few lines here: read options, call one function, print."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cli.console import ERR, OUT, Exit
+from pipeline.errors import FleetError, Misconfigured, Retryable
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=True,
+    pretty_exceptions_enable=False,
+    help="A fleet of federated-learning miners on Celery: train on private data, send only encrypted updates.",
+)
+keys_app = typer.Typer(no_args_is_help=True, help="Identities: make and show key pairs.")
+app.add_typer(keys_app, name="keys")
+
+Home = Annotated[
+    Path, typer.Option("--home", envvar="FLFLEET_HOME", help="The fleet's home folder.", show_default="./fleet")
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
+DEFAULT_HOME = Path("fleet")
+
+
+@app.command()
+def demo(
+    miners: Annotated[int, typer.Option(min=3, max=20, help="Identities that train.")] = 5,
+    rounds: Annotated[int, typer.Option(min=1, max=50, help="Rounds to run.")] = 3,
+    json: Json = False,
+    keep: Annotated[bool, typer.Option("--keep", help="Leave everything up and print the pages' addresses.")] = False,
+    home: Annotated[Path | None, typer.Option(help="Folder to use; default: a temporary one.")] = None,
+) -> None:
+    """Run a whole federation on this machine with real images, and check what came out.
+
+    Example: flfleet demo --miners 5 --rounds 3
+    """
+    from cli.demo import run_demo
+
+    ok = run_demo(miners=miners, rounds=rounds, as_json=json, keep=keep, home=home)
+    raise typer.Exit(Exit.OK if ok else Exit.FAILED)
+
+
+@app.command()
+def init(
+    home: Home = DEFAULT_HOME,
+    miner: Annotated[list[str] | None, typer.Option("--miner", help="Name of an identity; repeatable.")] = None,
+    consortium: Annotated[Path | None, typer.Option(help="consortium.json, turned into the trust lists.")] = None,
+    keys: Annotated[Path | None, typer.Option(help="Folder of keystores to take over as identities.")] = None,
+    sample_digits: Annotated[bool, typer.Option(help="Give every identity a part of 5,000 real MNIST digits.")] = False,
+) -> None:
+    """Make a home folder: a commented fleet.toml, keys, a data folder per identity.
+
+    Example: flfleet init --miner ward-7 --consortium consortium.json
+    """
+    from cli.init import initialise
+
+    addresses = initialise(home, miner or [], consortium, keys, sample_digits=sample_digits)
+    for address in addresses:
+        OUT.print(address)
+    ERR.print(f"{home / 'fleet.toml'} written. Next: put data into its data folders, then flfleet doctor, flfleet up")
+
+
+@app.command()
+def up(
+    home: Home = DEFAULT_HOME,
+    flower_port: Annotated[int, typer.Option(help="Flower's port on loopback; 0: none.")] = 5555,
+) -> None:
+    """Start broker (unless one is named), workers, beat and Flower, and keep them running until Ctrl-C.
+
+    Example: flfleet up --home fleet
+    """
+    from cli.up import run_fleet
+
+    run_fleet(home, flower_port)
+
+
+@app.command()
+def down(home: Home = DEFAULT_HOME) -> None:
+    """Stop what `up`, `localnet` or `demo --keep` left running over a home folder."""
+    from cli.supervision import Supervisor
+
+    Supervisor(home).stop()
+
+
+@app.command()
+def localnet(
+    home: Annotated[Path, typer.Option(help="Folder of the three parties' homes.")] = Path("localnet"),
+    task_id: Annotated[str, typer.Option(help="The task's name.")] = "task_001",
+    dataset: Annotated[str, typer.Option(help="Data set that miners must hold.")] = "mnist",
+    miners: Annotated[int, typer.Option(min=3, help="Keys to make where no roster is given.")] = 5,
+    rounds: Annotated[int, typer.Option(min=1, help="Most rounds.")] = 3,
+    backend_port: Annotated[int, typer.Option(help="0: a free one.")] = 3000,
+    aggregator_port: Annotated[int, typer.Option(help="0: a free one.")] = 3001,
+    publisher_port: Annotated[int, typer.Option(help="0: a free one.")] = 3002,
+    ratio: Annotated[float, typer.Option(help="Share of the coordinates from round 2 on.")] = 0.25,
+    pack: Annotated[int | None, typer.Option(help="Coordinates a curve point; default: as many as stay cheap.")] = None,
+    roster: Annotated[Path | None, typer.Option(help="File with the miners' addresses.")] = None,
+    min_miners: Annotated[int, typer.Option(min=3, help="Least submissions of a round.")] = 3,
+    expected_accuracy: Annotated[float, typer.Option(min=0, max=1, help="Where the task ends.")] = 0.85,
+    validation_data: Annotated[
+        Path | None, typer.Option(help="The aggregator's labelled data; default: MNIST digits.")
+    ] = None,
+) -> None:
+    """Start a backend, a publisher and an aggregator on this machine, with a task; miners may come from anywhere.
+
+    Example: flfleet localnet --miners 5, then flfleet init --consortium localnet/consortium.json --keys localnet/miners
+    """
+    from cli.localnet import Plan, Ports, run_localnet
+
+    plan = Plan(
+        task_id=task_id,
+        dataset=dataset,
+        rounds=rounds,
+        min_miners=min_miners,
+        ratio=ratio,
+        pack=pack,
+        expected_accuracy=expected_accuracy,
+    )
+    ports = Ports(backend=backend_port, aggregator=aggregator_port, publisher=publisher_port)
+    run_localnet(home, plan, roster if roster else miners, ports, validation_data)
+
+
+@app.command()
+def status(home: Home = DEFAULT_HOME, json: Json = False) -> None:
+    """Show every run: its stage, attempts and errors; and the tasks that were refused, with the reasons."""
+    from cli.status import show_status
+
+    show_status(home, as_json=json)
+
+
+@app.command()
+def doctor(home: Home = DEFAULT_HOME, json: Json = False) -> None:
+    """Check broker, ledger, backend, keys, data and devices: what is wrong, and what to do."""
+    from cli.doctor import run_doctor
+
+    raise typer.Exit(Exit.OK if run_doctor(home, as_json=json) else Exit.FAILED)
+
+
+@keys_app.command("new")
+def keys_new(
+    name: Annotated[str, typer.Argument(help="Name of the identity.")],
+    home: Home = DEFAULT_HOME,
+) -> None:
+    """Make a key pair: an encrypted keystore and its password file; print the address."""
+    from pipeline.stores.keys import public_part, write_keystore
+
+    path = write_keystore(home / "keys" / f"{name}.json")
+    OUT.print(public_part(path)[0])
+    ERR.print(f'{path} written. Add it to fleet.toml: [[miner]] name = "{name}", key = "keys/{name}.json", data = ...')
+
+
+@keys_app.command("show")
+def keys_show(home: Home = DEFAULT_HOME, json: Json = False) -> None:
+    """Show the addresses and public keys of this fleet's identities."""
+    from cli.status import show_keys
+
+    show_keys(home, as_json=json)
+
+
+def main() -> None:
+    """Runs the command; an error of ours is one sentence and an exit code, not a traceback."""
+    try:
+        app()
+    except Retryable as error:
+        ERR.print(f"[red]error:[/] {error}", soft_wrap=True)
+        raise SystemExit(Exit.UNAVAILABLE) from None
+    except (Misconfigured, FleetError) as error:
+        ERR.print(f"[red]error:[/] {error}", soft_wrap=True)
+        raise SystemExit(Exit.MISCONFIGURED) from None
+    except KeyboardInterrupt:
+        raise SystemExit(Exit.INTERRUPTED) from None

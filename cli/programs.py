@@ -1,0 +1,78 @@
+"""The processes that a fleet, or a local network, consists of: what to run, in which home, as plain data."""
+
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pipeline.stages.contract import Stage
+from tasks.app import AGGREGATE, CONTROL, PUBLISH
+
+
+@dataclass(frozen=True, kw_only=True)
+class Program:
+    """One process for the supervisor to keep."""
+
+    name: str
+    command: tuple[str, ...]
+    #: The home folder whose fleet.toml it reads.
+    home: Path
+    #: Started earlier, stopped later, the smaller it is.
+    priority: int = 500
+    environment: Mapping[str, str] = field(default_factory=dict)
+    #: How long a stop may take before it is killed.
+    stop_seconds: int = 10
+
+
+def worker(home: Path, pool: str, *, processes: int = 1, queues: str | None = None) -> Program:
+    """A Celery worker for one pool."""
+    command = ("-m", "celery", "-A", "tasks.app", "worker", "-Q", queues or pool, "-n", f"{pool}@%h")
+    options = ("--concurrency", str(processes), "--loglevel", "INFO", "--without-mingle", "--without-gossip")
+    # One thread of numeric libraries a process: pools would fight for the cores otherwise.
+    # REMAP_SIGTERM: a stop gives the task back to the queue at once instead of waiting for its end.
+    environment = {"FLFLEET_POOL": pool, "OMP_NUM_THREADS": "1", "REMAP_SIGTERM": "SIGQUIT"}
+    return Program(name=pool, command=(sys.executable, *command, *options), home=home, environment=environment)
+
+
+def beat(home: Path, name: str = "beat") -> Program:
+    """Celery's beat with the timetable of the home's roles."""
+    schedule = str(home / "run" / f"{name}.schedule")
+    command = (sys.executable, "-m", "celery", "-A", "tasks.app", "beat", "--schedule", schedule, "--pidfile=")
+    return Program(name=name, command=(*command, "--loglevel", "INFO"), home=home, environment={"FLFLEET_POOL": "beat"})
+
+
+def service(home: Path, name: str, port: int) -> Program:
+    """One of the other parties' HTTP services, on loopback."""
+    target = ("--factory", f"network.{name}:create_app", "--host", "127.0.0.1", "--port", str(port))
+    command = (sys.executable, "-m", "uvicorn", *target, "--no-access-log")
+    return Program(name=name, command=command, home=home, priority=300, environment={"FLFLEET_POOL": name})
+
+
+def flower(home: Path, port: int) -> Program:
+    """Flower, bound to loopback: its /metrics and /healthcheck stay open whatever the auth."""
+    state = str(home / "run" / "flower.db")
+    options = (
+        "--address=127.0.0.1",
+        f"--port={port}",
+        "--persistent=True",
+        f"--db={state}",
+        "--state_save_interval=10000",
+    )
+    command = (sys.executable, "-m", "celery", "-A", "tasks.app", "flower", *options)
+    return Program(name="flower", command=command, home=home, environment={"FLFLEET_POOL": "flower"})
+
+
+def fleet(home: Path, workers: Mapping[str, int]) -> list[Program]:
+    """Every pool of a miner's fleet, and beat."""
+    pools = [*(stage.value for stage in Stage), CONTROL]
+    return [*(worker(home, pool, processes=workers.get(pool, 1)) for pool in pools), beat(home)]
+
+
+def party_workers(aggregator: Path, publisher: Path) -> list[Program]:
+    """The aggregator's and the publisher's workers, each with a beat of its own."""
+    return [
+        worker(aggregator, AGGREGATE),
+        worker(publisher, PUBLISH),
+        beat(aggregator, "aggregator-beat"),
+        beat(publisher, "publisher-beat"),
+    ]

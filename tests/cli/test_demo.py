@@ -1,0 +1,71 @@
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from cli.console import Exit
+
+pytestmark = pytest.mark.services
+ROOT = Path(__file__).parents[2]
+
+
+def demo(home: Path, *options: str) -> subprocess.Popen[str]:
+    code = "from cli.main import main; main()"
+    return subprocess.Popen(
+        [sys.executable, "-c", code, "demo", "--home", str(home), "--json", *options],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+    )
+
+
+def processes_of(home: Path) -> list[str]:
+    """Command lines of every process that names the home, in its arguments or its environment."""
+    found = []
+    for process in psutil.process_iter():
+        try:
+            line = " ".join(process.cmdline())
+            if process.pid != os.getpid() and (
+                str(home) in line or str(home) in process.environ().get("FLFLEET_HOME", "")
+            ):
+                found.append(line)
+        except psutil.Error:
+            continue
+    return found
+
+
+@pytest.mark.timeout(300)
+def test_a_federation_of_real_processes_trains_encrypts_and_is_aggregated(tmp_path: Path) -> None:
+    with demo(tmp_path, "--miners", "3", "--rounds", "2") as command:
+        out, err = command.communicate(timeout=280)
+    report = json.loads(out.splitlines()[-1]) if out else {}
+    assert command.returncode == Exit.OK, err
+    assert report["ok"] is True
+    assert [entry["round"] for entry in report["rounds"]] == [1, 2]
+    for entry in report["rounds"]:
+        assert (entry["submissions"], entry["expected"], entry["dropped"]) == (3, 3, 0)
+        assert entry["status"] in ("PUBLISHED", "BACK_TO_TRAINING")
+        assert set(entry["seconds"]) == {"fetch", "data", "train", "compress", "commit", "encrypt", "submit"}
+    first, second = (entry["coordinates"] for entry in report["rounds"])
+    assert second < first
+    assert processes_of(tmp_path) == []
+
+
+@pytest.mark.timeout(120)
+def test_ctrl_c_leaves_no_process(tmp_path: Path) -> None:
+    with demo(tmp_path, "--miners", "3", "--rounds", "1") as command:
+        end = time.monotonic() + 60
+        while len(processes_of(tmp_path)) < 10 and time.monotonic() < end:
+            time.sleep(0.2)
+        command.send_signal(signal.SIGINT)
+        command.communicate(timeout=50)
+    assert command.returncode == Exit.INTERRUPTED
+    assert processes_of(tmp_path) == []

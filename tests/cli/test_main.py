@@ -1,0 +1,72 @@
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from cli.console import Exit
+from cli.main import app
+
+ROOT = Path(__file__).parents[2]
+
+
+def flfleet(*arguments: str) -> subprocess.CompletedProcess[str]:
+    code = "from cli.main import main; main()"
+    return subprocess.run(
+        [sys.executable, "-c", code, *arguments], capture_output=True, text=True, cwd=ROOT, timeout=60, check=False
+    )
+
+
+@pytest.mark.parametrize(
+    "command", ["demo", "init", "up", "down", "localnet", "status", "doctor", "keys new", "keys show"]
+)
+def test_every_command_has_help(command: str) -> None:
+    result = CliRunner().invoke(app, [*command.split(), "--help"])
+    assert result.exit_code == 0
+    assert "Usage" in result.output
+
+
+def test_a_mistake_of_the_operator_is_one_sentence_and_an_exit_code(tmp_path: Path) -> None:
+    result = flfleet("up", "--home", str(tmp_path / "nowhere"))
+    assert result.returncode == Exit.MISCONFIGURED
+    assert "flfleet init" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_a_setting_of_the_wrong_type_is_named(tmp_path: Path) -> None:
+    (tmp_path / "fleet.toml").write_text('lease_seconds = "soon"\n')
+    result = flfleet("status", "--home", str(tmp_path))
+    assert result.returncode == Exit.MISCONFIGURED
+    assert "lease_seconds" in result.stderr
+
+
+def test_keys_are_made_once_and_shown(tmp_path: Path) -> None:
+    made = flfleet("keys", "new", "ward-7", "--home", str(tmp_path))
+    assert made.returncode == Exit.OK
+    again = flfleet("keys", "new", "ward-7", "--home", str(tmp_path))
+    assert again.returncode == Exit.MISCONFIGURED
+    (tmp_path / "fleet.toml").write_text('[[miner]]\nname = "ward-7"\nkey = "keys/ward-7.json"\ndata = "data"\n')
+    (shown,) = json.loads(flfleet("keys", "show", "--json", "--home", str(tmp_path)).stdout)
+    assert shown["address"] == made.stdout.strip()
+    assert "secret" not in json.dumps(shown)
+
+
+def test_status_of_a_fresh_home_is_empty(tmp_path: Path) -> None:
+    result = flfleet("status", "--json", "--home", str(tmp_path))
+    assert json.loads(result.stdout) == {"runs": [], "refusals": []}
+
+
+def test_doctor_says_what_keeps_tasks_from_running(tmp_path: Path) -> None:
+    flfleet("init", "--home", str(tmp_path), "--miner", "ward-7")
+    result = flfleet("doctor", "--json", "--home", str(tmp_path))
+    assert result.returncode == Exit.FAILED
+    wrong = {
+        finding["subject"]: finding["text"]
+        for finding in json.loads(result.stdout)["findings"]
+        if finding["verdict"] == "wrong"
+    }
+    assert {"trust", "broker", "backend", "data"} <= set(wrong)
+    assert "known_miners is empty" in wrong["trust"]
+    assert "holds no data set" in wrong["data"]

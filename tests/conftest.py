@@ -1,0 +1,16 @@
+"""What several test rooms share: homes in a temporary folder, and no settings of the desk's own."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from pipeline import settings
+
+
+@pytest.fixture(autouse=True)
+def _no_settings_of_the_desk(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    for name in [name for name in os.environ if name.startswith("FLFLEET_") and not name.startswith("FLFLEET_TEST_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("FLFLEET_HOME", str(tmp_path / "home"))
+    settings.current.cache_clear()
