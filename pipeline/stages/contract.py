@@ -16,7 +16,6 @@ twice with the same job does no harm.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from enum import StrEnum
 from typing import Any
 
 from pipeline.protocol.signing import SecretKey
@@ -24,18 +23,7 @@ from pipeline.protocol.task import Task
 from pipeline.settings import Settings
 from pipeline.stores.artifacts import ArtifactStore
 from pipeline.stores.keys import Identity
-
-
-class Stage(StrEnum):
-    """The seven stages in their order; the value is the queue's and the pool's name."""
-
-    FETCH = "fetch"
-    DATA = "data"
-    TRAIN = "train"
-    COMPRESS = "compress"
-    COMMIT = "commit"
-    ENCRYPT = "encrypt"
-    SUBMIT = "submit"
+from pipeline.stores.records import Stage as Stage
 
 
 @dataclass(frozen=True, kw_only=True)

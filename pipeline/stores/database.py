@@ -14,6 +14,7 @@ from pipeline.errors import Misconfigured
 
 #: How long a writer waits for another one's transaction; transactions here are a few milliseconds.
 BUSY_SECONDS = 30
+_READ_ONLY = "flfleet_read_only"
 
 
 def open_database(url: str) -> Engine:
@@ -53,6 +54,13 @@ def transaction(engine: Engine, *, durable: bool = False) -> Iterator[Connection
                 _pragma(connection, "synchronous=NORMAL")
 
 
+@contextmanager
+def reading(engine: Engine) -> Iterator[Connection]:
+    """A consistent view that takes no writer's place, however long it is read."""
+    with engine.connect().execution_options(**{_READ_ONLY: True}) as connection, connection.begin():
+        yield connection
+
+
 def _pragma(connection: Connection, setting: str) -> None:
     driver: Any = connection.connection.dbapi_connection
     driver.execute(f"PRAGMA {setting}")
@@ -69,4 +77,5 @@ def _prepare_sqlite(connection: DBAPIConnection, _record: ConnectionPoolEntry) -
 
 
 def _begin_immediate(connection: Connection) -> None:
-    connection.exec_driver_sql("BEGIN IMMEDIATE")
+    read_only = connection.get_execution_options().get(_READ_ONLY, False)
+    connection.exec_driver_sql("BEGIN" if read_only else "BEGIN IMMEDIATE")

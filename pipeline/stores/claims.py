@@ -1,0 +1,242 @@
+"""A stage is worked on: claim, renew, note, commit; and every way in which it can end without a commit."""
+
+import time
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+from sqlalchemy import Connection, delete, select, update
+
+from pipeline.stores.ledger_base import (
+    MAX_WAIT_SECONDS,
+    PAYLOAD,
+    RECEIPT_GRACE_SECONDS,
+    STAGES,
+    LedgerBase,
+    at_the_limit,
+    first_unfinished,
+    noted,
+    under,
+)
+from pipeline.stores.records import Claim, Fenced, Stage, State
+from pipeline.stores.run_tables import notes, outputs
+
+
+class Claims(LedgerBase):
+    """What a worker does with a run. Each method is one transaction, and all but `claim` raise Fenced."""
+
+    def claim(self, run_id: str, stage: str, owner: str) -> Claim | None:
+        """Takes the stage for `owner` (`owners.this_process`), or answers None: another stage is due, a live worker has it,
+        the run waits or has ended. The run of a worker that died is taken over, and its attempt counted.
+        """
+        with self._transaction() as db:
+            row = self._row(db, run_id)
+            if row is None or row.stage != stage:
+                return None
+            attempts = row.attempts
+            if row.state == State.RUNNING:
+                if not self._is_lost(row):
+                    return None
+                if not self._release(db, row):
+                    return None
+                attempts += 1
+            elif row.state == State.WAITING:
+                if row.not_before is not None and row.now < row.not_before <= row.now + MAX_WAIT_SECONDS:
+                    return None
+            elif row.state != State.QUEUED:
+                return None
+            db.execute(
+                under(run_id, row.token).values(
+                    state=State.RUNNING,
+                    token=row.token + 1,
+                    owner=owner,
+                    lease_until=self._now() + self._lease_seconds,
+                    not_before=None,
+                    updated_at=time.time(),
+                )
+            )
+            artifacts, figures = self._results(db, run_id)
+        return Claim(
+            run_id=run_id,
+            stage=Stage(stage),
+            token=row.token + 1,
+            task_hash=row.task_hash,
+            miner=row.miner,
+            attempts=attempts,
+            inputs=artifacts,
+            figures=figures,
+            started_at=time.time(),
+            started_monotonic=time.monotonic(),
+        )
+
+    def renew(self, claim: Claim) -> None:
+        """Lengthens the lease. Raises Fenced."""
+        self._write(claim, lease_until=self._now() + self._lease_seconds)
+
+    def report(self, claim: Claim, progress: Mapping[str, Any]) -> None:
+        """Shows a stage's progress to people. Raises Fenced."""
+        self._write(claim, progress=dict(progress), updated_at=time.time())
+
+    def note(self, claim: Claim, name: str, digest: str) -> None:
+        """Makes a digest part of the run before its stage ends; on disk when it returns. Raises Fenced.
+
+        A new digest is progress: attempts start from none again, so that a training that advances between two kills goes on.
+        """
+        with self._transaction(durable=True) as db:
+            known = select(notes.c.digest).where(notes.c.run_id == claim.run_id, notes.c.name == name)
+            fresh = db.execute(known).scalar_one_or_none() != digest
+            values: dict[str, Any] = {"lease_until": self._now() + self._lease_seconds}
+            if fresh:
+                values |= {"attempts": 0, "updated_at": time.time()}
+            self._fenced(db, claim, values)
+            if fresh:
+                insert = self._insert(notes).values(run_id=claim.run_id, name=name, stage=claim.stage, digest=digest)
+                db.execute(
+                    insert.on_conflict_do_update(
+                        index_elements=["run_id", "name"], set_={"digest": digest, "stage": claim.stage}
+                    )
+                )
+
+    def commit(
+        self, claim: Claim, artifacts: Mapping[str, str], figures: Mapping[str, Any], *, durable: bool = False
+    ) -> Stage | None:
+        """Writes a stage's output down and returns the stage that is due next (None: the run is accepted). Raises Fenced.
+
+        Committing twice under one token is once. Where the stage was made again and came out otherwise, the stages after it
+        are due again too.
+        """
+        with self._transaction(durable=durable) as db:
+            columns = (outputs.c.stage, outputs.c.damaged, outputs.c.artifacts, outputs.c.token)
+            before = {row.stage: row for row in db.execute(select(*columns).where(outputs.c.run_id == claim.run_id))}
+            own = before.get(claim.stage)
+            if own is not None and own.token == claim.token:
+                return first_unfinished({name for name, row in before.items() if not row.damaged})
+            done = {name for name, row in before.items() if not row.damaged} | {claim.stage}
+            if own is not None:
+                if own.artifacts != dict(artifacts):
+                    later = STAGES[STAGES.index(claim.stage) + 1 :]
+                    self._forget(db, claim.run_id, later)
+                    done -= set(later)
+                db.execute(delete(outputs).where(outputs.c.run_id == claim.run_id, outputs.c.stage == claim.stage))
+            due = first_unfinished(done)
+            now = time.time()
+            self._fenced(
+                db,
+                claim,
+                {
+                    "state": State.ACCEPTED if due is None else State.QUEUED,
+                    "stage": due,
+                    "owner": None,
+                    "lease_until": None,
+                    "driven_at": self._now(),
+                    "attempts": 0,
+                    "error": None,
+                    "updated_at": now,
+                },
+            )
+            db.execute(
+                outputs.insert().values(
+                    run_id=claim.run_id,
+                    stage=claim.stage,
+                    token=claim.token,
+                    artifacts=dict(artifacts),
+                    figures=dict(figures),
+                    seconds=time.monotonic() - claim.started_monotonic,
+                    started_at=claim.started_at,
+                    finished_at=now,
+                    damaged=False,
+                )
+            )
+        return due
+
+    def defer(self, claim: Claim, reason: str, seconds: float) -> State:
+        """It may work later: waits, and counts no attempt. Past the deadline the run is expired. Raises Fenced."""
+        with self._transaction() as db:
+            row = self._row(db, claim.run_id)
+            if row is None:
+                raise Fenced(f"run {claim.run_id} is gone")
+            sent = db.execute(select(noted(claim.run_id, PAYLOAD))).scalar_one()
+            left = row.deadline + (RECEIPT_GRACE_SECONDS if sent else 0.0) - self._unix(row)
+            if left <= 0:
+                return self._end(db, claim, State.EXPIRED, f"submissions closed in stage {claim.stage}; last: {reason}")
+            # Half of what is left at most: so there is always one more try before the deadline.
+            wait = min(max(seconds, 0.0), MAX_WAIT_SECONDS, max(left / 2, 1.0))
+            return self._end(db, claim, State.WAITING, reason, not_before=self._now() + wait)
+
+    def fail(self, claim: Claim, reason: str, seconds: float) -> State:
+        """A bug, or a lack of memory: counts an attempt, waits; at the limit the run is dead. Raises Fenced."""
+        with self._transaction() as db:
+            row = self._row(db, claim.run_id)
+            attempts = (0 if row is None else row.attempts) + 1
+            if attempts >= self._max_attempts:
+                return self._end(db, claim, State.DEAD, at_the_limit(attempts, claim.stage, reason), attempts=attempts)
+            wait = min(max(seconds, 0.0), MAX_WAIT_SECONDS)
+            return self._end(db, claim, State.WAITING, reason, attempts=attempts, not_before=self._now() + wait)
+
+    def reject(self, claim: Claim, reason: str) -> State:
+        """The other side's fault: final. Raises Fenced."""
+        with self._transaction() as db:
+            return self._end(db, claim, State.REJECTED, reason)
+
+    def kill(self, claim: Claim, reason: str) -> State:
+        """For a person: nothing that a repetition mends. Raises Fenced."""
+        with self._transaction() as db:
+            return self._end(db, claim, State.DEAD, reason)
+
+    def remake(self, claim: Claim, damaged: Collection[str], reason: str) -> Stage | None:
+        """Makes the stages due again whose artifacts (digests) are damaged; counts an attempt. Raises Fenced.
+
+        Returns the stage that is due, or None where the run is dead: the attempts are used up, or bytes that depend on a
+        damaged artifact may have left already, and no others may follow them.
+        """
+        with self._transaction() as db:
+            row = self._row(db, claim.run_id)
+            attempts = (0 if row is None else row.attempts) + 1
+            stored = db.execute(
+                select(outputs.c.stage, outputs.c.artifacts, outputs.c.damaged).where(outputs.c.run_id == claim.run_id)
+            ).all()
+            broken = {each.stage for each in stored if set(each.artifacts.values()) & set(damaged)}
+            sent = db.execute(select(noted(claim.run_id, PAYLOAD))).scalar_one()
+            if attempts >= self._max_attempts:
+                self._end(db, claim, State.DEAD, at_the_limit(attempts, claim.stage, reason), attempts=attempts)
+                return None
+            if sent and broken:
+                self._end(
+                    db, claim, State.DEAD, f"{reason}; the submission may be out, so nothing that it holds is made anew"
+                )
+                return None
+            db.execute(
+                update(outputs)
+                .where(outputs.c.run_id == claim.run_id, outputs.c.stage.in_(sorted(broken)))
+                .values(damaged=True)
+            )
+            db.execute(
+                delete(notes).where(
+                    notes.c.run_id == claim.run_id, notes.c.digest.in_(sorted(damaged)), notes.c.name != PAYLOAD
+                )
+            )
+            due = first_unfinished({each.stage for each in stored if not each.damaged} - broken)
+            self._end(db, claim, State.QUEUED, reason, attempts=attempts, stage=due, driven_at=self._now())
+        return due
+
+    def _end(self, db: Connection, claim: Claim, state: State, reason: str, **values: Any) -> State:
+        ended = {"state": state, "owner": None, "lease_until": None, "error": reason, "updated_at": time.time()}
+        self._fenced(db, claim, ended | values)
+        return state
+
+    def _write(self, claim: Claim, **values: Any) -> None:
+        with self._transaction() as db:
+            self._fenced(db, claim, values)
+
+    def _forget(self, db: Connection, run_id: str, stages: Sequence[Stage]) -> None:
+        db.execute(delete(outputs).where(outputs.c.run_id == run_id, outputs.c.stage.in_(stages)))
+        db.execute(delete(notes).where(notes.c.run_id == run_id, notes.c.stage.in_(stages)))
+
+    def _results(self, db: Connection, run_id: str) -> tuple[dict[str, str], dict[str, Any]]:
+        noted_here = db.execute(select(notes.c.name, notes.c.digest).where(notes.c.run_id == run_id))
+        artifacts: dict[str, str] = {row.name: row.digest for row in noted_here}
+        figures: dict[str, Any] = {}
+        statement = select(outputs.c.artifacts, outputs.c.figures).where(outputs.c.run_id == run_id, ~outputs.c.damaged)
+        for row in db.execute(statement):
+            artifacts.update(row.artifacts)
+            figures.update(row.figures)
+        return artifacts, figures

@@ -1,0 +1,154 @@
+"""What every part of the ledger of runs stands on: transactions, the clock, rows, the fence.
+
+The ledger's clock judges leases and waits: on PostgreSQL the database's own; on SQLite, whose file serves one machine, the
+kernel's monotonic clock, which all its processes share and nobody can set. After a reboot that clock starts anew: owners of
+an earlier boot are gone by name, and a wait that lies too far ahead counts as over.
+"""
+
+import time
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Double,
+    Engine,
+    Row,
+    Update,
+    cast,
+    exists,
+    extract,
+    func,
+    literal,
+    select,
+    text,
+    update,
+)
+from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import InterfaceError, OperationalError
+
+from pipeline.errors import Retryable
+from pipeline.stores.database import reading, transaction
+from pipeline.stores.owners import is_gone
+from pipeline.stores.records import Claim, Fenced, Stage, State
+from pipeline.stores.run_tables import metadata, notes, runs
+
+STAGES: tuple[Stage, ...] = tuple(Stage)
+#: The note that says: these bytes may have left. From then on only they are sent, and the run counts as a submission.
+PAYLOAD = "payload"
+#: An aggregator that holds our payload answers with its receipt after the deadline too; so long we ask for it.
+RECEIPT_GRACE_SECONDS = 600.0
+#: No wait is longer than this (a Retry-After is cut to it), so one that seems to be is of a clock before a reboot.
+MAX_WAIT_SECONDS = 600.0
+#: Any fixed numbers: PostgreSQL's advisory locks while tables are made, and while runs are counted and added.
+SCHEMA_LOCK, ADMISSION_LOCK = 7_301_001, 7_301_002
+
+
+class LedgerBase:
+    """One database of runs."""
+
+    def __init__(self, engine: Engine, *, lease_seconds: float = 30.0, max_attempts: int = 5) -> None:
+        """Makes the tables where they are not there yet."""
+        self._engine = engine
+        self._lease_seconds = lease_seconds
+        self._max_attempts = max_attempts
+        self._postgres = engine.dialect.name == "postgresql"
+        with self._transaction() as db:
+            self._lock(db, SCHEMA_LOCK)
+            metadata.create_all(db)
+
+    @property
+    def lease_seconds(self) -> float:
+        """How long a claim lives without being renewed."""
+        return self._lease_seconds
+
+    def close(self) -> None:
+        """Gives the connections back."""
+        self._engine.dispose()
+
+    @contextmanager
+    def _transaction(self, *, durable: bool = False) -> Iterator[Connection]:
+        try:
+            with transaction(self._engine, durable=durable) as db:
+                yield db
+        except (OperationalError, InterfaceError) as error:
+            raise Retryable(f"ledger: {error.orig}") from error
+
+    @contextmanager
+    def _reading(self) -> Iterator[Connection]:
+        try:
+            with reading(self._engine) as db:
+                yield db
+        except (OperationalError, InterfaceError) as error:
+            raise Retryable(f"ledger: {error.orig}") from error
+
+    def _row(self, db: Connection, run_id: str) -> Row[Any] | None:
+        statement = select(runs, self._now().label("now")).where(runs.c.run_id == run_id)
+        return db.execute(statement.with_for_update() if self._postgres else statement).one_or_none()
+
+    def _is_lost(self, row: Row[Any]) -> bool:
+        return row.lease_until <= row.now or is_gone(row.owner)
+
+    def _release(self, db: Connection, row: Row[Any]) -> bool:
+        """Takes a lost worker's claim back and counts it. False where that was the last attempt, or another one was faster."""
+        attempts = row.attempts + 1
+        reason = f"a worker ended without a word in stage {row.stage} ({row.owner.rpartition('|')[0]})"
+        dead = attempts >= self._max_attempts
+        changed = db.execute(
+            under(row.run_id, row.token)
+            .where(runs.c.state == State.RUNNING)
+            .values(
+                state=State.DEAD if dead else State.QUEUED,
+                owner=None,
+                lease_until=None,
+                attempts=attempts,
+                driven_at=self._now(),
+                error=at_the_limit(attempts, row.stage, reason) if dead else reason,
+                updated_at=time.time(),
+            )
+        )
+        return changed.rowcount == 1 and not dead
+
+    def _fenced(self, db: Connection, claim: Claim, values: Mapping[str, Any]) -> None:
+        statement = under(claim.run_id, claim.token).where(runs.c.state == State.RUNNING).values(values)
+        if db.execute(statement).rowcount != 1:
+            raise Fenced(f"run {claim.run_id}: stage {claim.stage} is no longer this worker's (token {claim.token})")
+
+    def _insert(self, table: Any) -> Any:
+        """Both dialects' own inserts know ON CONFLICT, in the same words."""
+        return postgresql.insert(table) if self._postgres else sqlite.insert(table)
+
+    def _now(self) -> ColumnElement[float]:
+        """The ledger's clock, in seconds."""
+        if self._postgres:
+            return cast(extract("epoch", func.clock_timestamp()), Double)
+        return literal(time.monotonic(), Double)
+
+    def _unix(self, row: Row[Any]) -> float:
+        return float(row.now) if self._postgres else time.time()
+
+    def _lock(self, db: Connection, number: int) -> None:
+        if self._postgres:  # on SQLite the transaction itself is the lock
+            db.execute(text("SELECT pg_advisory_xact_lock(:number)"), {"number": number})
+
+
+def under(run_id: str, token: int) -> Update:
+    """An update of the run, as long as nobody has touched it since."""
+    return update(runs).where(runs.c.run_id == run_id, runs.c.token == token)
+
+
+def noted(run_id: Any, name: str) -> ColumnElement[bool]:
+    """Whether the run (an id, or a column of ids) has a note of this name."""
+    return exists().where(notes.c.run_id == run_id, notes.c.name == name)
+
+
+def first_unfinished(done: Collection[str]) -> Stage | None:
+    """The stage that is due, None once all are done."""
+    return next((stage for stage in STAGES if stage not in done), None)
+
+
+def at_the_limit(attempts: int, stage: str, reason: str) -> str:
+    """The sentence of a run that is dead."""
+    return f"{attempts} attempts of stage {stage} ended without a result (FLFLEET_MAX_ATTEMPTS); last: {reason}"

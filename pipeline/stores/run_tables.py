@@ -1,0 +1,99 @@
+"""The tables of the ledger of runs, for SQLite and PostgreSQL."""
+
+from sqlalchemy import (
+    JSON,
+    BigInteger,
+    Boolean,
+    Column,
+    Double,
+    ForeignKey,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+)
+
+metadata = MetaData()
+
+tasks = Table(
+    "tasks",
+    metadata,
+    Column("task_hash", String(66), primary_key=True),
+    Column("task_id", String(64), nullable=False),
+    Column("round", Integer, nullable=False),
+    # The publisher's JSON, byte for byte as far as its hash goes.
+    Column("document", Text, nullable=False),
+    Column("seen_at", Double, nullable=False),
+    # The first task of a (taskID, round) stands; another one is refused.
+    UniqueConstraint("task_id", "round"),
+)
+
+runs = Table(
+    "runs",
+    metadata,
+    Column("run_id", String(36), primary_key=True),
+    Column("task_hash", ForeignKey("tasks.task_hash"), nullable=False),
+    Column("task_id", String(64), nullable=False),
+    Column("round", Integer, nullable=False),
+    Column("dataset", Text, nullable=False),
+    Column("model_sha256", String(64), nullable=False),
+    Column("miner", String(42), nullable=False),
+    Column("miner_name", Text, nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("stage", String(16)),
+    Column("token", Integer, nullable=False),
+    Column("owner", Text),
+    # These three are on the ledger's clock (see RunLedger): lease, wait, and when the last chain was made.
+    Column("lease_until", Double),
+    Column("not_before", Double),
+    Column("driven_at", Double, nullable=False),
+    Column("attempts", Integer, nullable=False),
+    Column("deadline", BigInteger, nullable=False),
+    Column("error", Text),
+    Column("progress", JSON, nullable=False),
+    Column("created_at", Double, nullable=False),
+    Column("updated_at", Double, nullable=False),
+    UniqueConstraint("task_hash", "miner"),
+    Index("runs_by_state", "state", "stage", "driven_at"),
+    Index("runs_by_model", "miner", "dataset", "model_sha256"),
+    Index("runs_by_task", "miner", "task_id", "round"),
+)
+
+outputs = Table(
+    "outputs",
+    metadata,
+    Column("run_id", ForeignKey("runs.run_id"), primary_key=True),
+    Column("stage", String(16), primary_key=True),
+    Column("token", Integer, nullable=False),
+    Column("artifacts", JSON, nullable=False),
+    Column("figures", JSON, nullable=False),
+    Column("seconds", Double, nullable=False),
+    Column("started_at", Double, nullable=False),
+    Column("finished_at", Double, nullable=False),
+    # Its artifacts were found damaged: the stage is due again. What comes out alike leaves later stages standing.
+    Column("damaged", Boolean, nullable=False),
+)
+
+notes = Table(
+    "notes",
+    metadata,
+    Column("run_id", ForeignKey("runs.run_id"), primary_key=True),
+    Column("name", String(32), primary_key=True),
+    Column("stage", String(16), nullable=False),
+    Column("digest", String(64), nullable=False),
+)
+
+refusals = Table(
+    "refusals",
+    metadata,
+    Column("task_hash", String(66), primary_key=True),
+    Column("miner", String(42), primary_key=True),
+    Column("task_id", Text, nullable=False),
+    Column("round", BigInteger, nullable=False),
+    Column("reasons", JSON, nullable=False),
+    Column("created_at", Double, nullable=False),
+    Index("refusals_by_age", "created_at"),
+)
