@@ -105,3 +105,10 @@ def routine(name: str, arity: int, emit: Emit) -> Any:
     names = ["context", *(f"argument{i}" for i in range(arity))]
     vars(define)["__signature__"] = inspect.Signature([inspect.Parameter(name, kind) for name in names])
     return intrinsic(define)
+
+
+def emit_copy(builder: ir.IRBuilder, arguments: Sequence[Any]) -> None:
+    """The routine (out, source, count): copies points."""
+    function = external(builder, "llvm.memcpy.p0.p0.i64", ir.VoidType(), [ADDRESS, ADDRESS, I64, I1])
+    size = builder.shl(arguments[2], ir.Constant(I64, 6))
+    builder.call(function, [pointer(builder, arguments[0]), pointer(builder, arguments[1]), size, ir.Constant(I1, 0)])

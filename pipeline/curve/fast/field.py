@@ -89,6 +89,10 @@ class Field(ABC):
         """A mask of the lanes that are zero modulo p."""
 
     @abstractmethod
+    def parity_differs(self, builder: Builder, x: Value, y: Value) -> Any:
+        """A mask of the lanes where canonical x and y differ in the lowest bit."""
+
+    @abstractmethod
     def choose(self, builder: Builder, mask: Any, x: Value, y: Value) -> Value:
         """x in the lanes of the mask, y elsewhere."""
 

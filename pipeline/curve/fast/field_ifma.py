@@ -88,6 +88,9 @@ class IfmaField(Field):
             union = builder.or_(union, limb)
         return builder.icmp_unsigned("==", union, _all(0))
 
+    def parity_differs(self, builder: Builder, x: list[Any], y: list[Any]) -> Any:
+        return builder.trunc(builder.xor(x[0], y[0]), ir.VectorType(I1, LANES))
+
     def choose(self, builder: Builder, mask: Any, x: list[Any], y: list[Any]) -> list[Any]:
         return [builder.select(mask, a, b) for a, b in zip(x, y, strict=True)]
 

@@ -89,6 +89,9 @@ class ScalarField(Field):
     def is_zero(self, builder: Builder, x: Any) -> Any:
         return builder.icmp_unsigned("==", self.canonical(builder, x), ir.Constant(I256, 0))
 
+    def parity_differs(self, builder: Builder, x: Any, y: Any) -> Any:
+        return builder.trunc(builder.xor(x, y), I1)
+
     def choose(self, builder: Builder, mask: Any, x: Any, y: Any) -> Any:
         return builder.select(mask, x, y)
 

@@ -66,6 +66,9 @@ class InterleavedField(Field):
     def is_zero(self, builder: Builder, x: Any) -> list[Any]:
         return [self._field.is_zero(builder, x[i]) for i in self._ways]
 
+    def parity_differs(self, builder: Builder, x: Any, y: Any) -> list[Any]:
+        return [self._field.parity_differs(builder, x[i], y[i]) for i in self._ways]
+
     def choose(self, builder: Builder, mask: Any, x: Any, y: Any) -> list[Any]:
         return [self._field.choose(builder, mask[i], x[i], y[i]) for i in self._ways]
 

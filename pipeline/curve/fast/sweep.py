@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from pipeline.curve.contract import Points
 from pipeline.curve.fast.addition import NOTES, PRODUCT, STATE, make_steps
 from pipeline.curve.fast.cache import Compiler
-from pipeline.curve.fast.emission import pointer, routine
+from pipeline.curve.fast.emission import emit_copy, pointer, routine
 from pipeline.curve.fast.field import ENTRY, Builder, Field
 from pipeline.curve.fast.power import SCRATCH, make_powers
 
@@ -33,7 +33,7 @@ def make_sweep(field: Field, compiler: Compiler) -> Sweep:
     start, step, finish = steps.start, steps.step, steps.finish
     inverse = make_powers(field, compiler).inverse
     set_one = routine(f"one_{field.name}", 1, partial(_set_one, field))
-    copy_entries = routine("copy_entries", 3, _copy_entries)
+    copy_entries = routine("copy_entries", 3, emit_copy)
     lanes, size = field.lanes, field.size
 
     def sweep(tables: NDArray[np.int64], indices: NDArray[np.int32], count: int, out: Points, workspace: int) -> None:
@@ -92,14 +92,3 @@ def make_sweep(field: Field, compiler: Compiler) -> Sweep:
 
 def _set_one(field: Field, builder: Builder, arguments: Any) -> None:
     field.store(builder, field.constant(1), pointer(builder, arguments[0]))
-
-
-def _copy_entries(builder: Builder, arguments: Any) -> None:
-    """(out, source, count)"""
-    from llvmlite import ir
-
-    from pipeline.curve.fast.emission import ADDRESS, I1, I64, external
-
-    function = external(builder, "llvm.memcpy.p0.p0.i64", ir.VoidType(), [ADDRESS, ADDRESS, I64, I1])
-    size = builder.mul(arguments[2], ir.Constant(I64, ENTRY))
-    builder.call(function, [pointer(builder, arguments[0]), pointer(builder, arguments[1]), size, ir.Constant(I1, 0)])
