@@ -77,7 +77,9 @@ def _prefetch(field: Field, builder: Builder, table: Any, indices: Any) -> None:
         prefetch(builder, field.lane_entry(builder, table, indices, lane))
 
 
-def _note(field: Field, builder: Builder, where: tuple[Any, Any], point: tuple[Any, Any], other: tuple[Any, Any]) -> None:
+def _note(
+    field: Field, builder: Builder, where: tuple[Any, Any], point: tuple[Any, Any], other: tuple[Any, Any]
+) -> None:
     """Writes the notes for point + other and takes the run into the product."""
     notes, state = where
     run = field.subtract(builder, other[0], point[0])

@@ -81,7 +81,9 @@ def _save(path: Path, slots: Slots) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         descriptor, name = tempfile.mkstemp(prefix=path.name, dir=path.parent)
     except OSError as error:
-        log.warning("the table of logarithms cannot be kept, it is made at every start", file=str(path), error=str(error))
+        log.warning(
+            "the table of logarithms cannot be kept, it is made at every start", file=str(path), error=str(error)
+        )
         return
     try:
         with os.fdopen(descriptor, "wb") as file:
@@ -89,7 +91,9 @@ def _save(path: Path, slots: Slots) -> None:
         Path(name).chmod(0o644)
         Path(name).replace(path)
     except OSError as error:
-        log.warning("the table of logarithms cannot be kept, it is made at every start", file=str(path), error=str(error))
+        log.warning(
+            "the table of logarithms cannot be kept, it is made at every start", file=str(path), error=str(error)
+        )
         with suppress(OSError):
             Path(name).unlink()
 

@@ -37,7 +37,8 @@ class Compiler:
         self._folder = None if cache_dir is None else cache_dir / f"kernels-{digest()}" / kernel
 
     def __call__(self, function: F) -> F:
-        dispatcher = numba.njit(nogil=True, boundscheck=False)(function)
+        """The compiled function."""
+        dispatcher: Any = numba.njit(nogil=True, boundscheck=False)(function)
         if self._folder is not None:
             dispatcher._cache = _DiskCache(function, self._folder, self._kernel)
         return cast(F, dispatcher)
@@ -55,7 +56,7 @@ def digest() -> str:
     return hasher.hexdigest()[:16]
 
 
-class _Implementation(CompileResultCacheImpl):  # type: ignore[misc]  # numba ships no types
+class _Implementation(CompileResultCacheImpl):
     """How numba writes a compiled function, without its search for a place."""
 
     def __init__(self, function: Callable[..., Any], folder: Path) -> None:
@@ -75,7 +76,7 @@ class _Folder:
         self._folder.mkdir(parents=True, exist_ok=True)
 
 
-class _DiskCache(FunctionCache):  # type: ignore[misc]  # numba ships no types
+class _DiskCache(FunctionCache):
     def __init__(self, function: Callable[..., Any], folder: Path, kernel: str) -> None:
         self._name = repr(function)
         self._py_func = function

@@ -41,7 +41,7 @@ class Windows:
     @property
     def entries(self) -> int:
         """Points in a base's tables: the first has one for every content, the others one for a content and its negative."""
-        return 2**self.first + (self.count - 1) * 2 ** (self.width - 1)
+        return (1 << self.first) + (self.count - 1) * (1 << (self.width - 1))
 
 
 @dataclass(frozen=True)
@@ -120,7 +120,9 @@ def _halves(builder: Builder, arguments: Sequence[Any]) -> None:
         scalar = builder.load(offset(builder, scalars, distance), typ=I256, align=8)
         # q stands for zero here; the sum's reduction settles it.
         scalar = builder.select(negate, builder.sub(order, scalar), scalar)
-        total = builder.zext(below_q(builder, builder.add(builder.zext(scalar, I257), builder.zext(addend, I257))), I257)
+        total = builder.zext(
+            below_q(builder, builder.add(builder.zext(scalar, I257), builder.zext(addend, I257))), I257
+        )
         odd = builder.icmp_unsigned("!=", builder.and_(total, ir.Constant(I257, 1)), ir.Constant(I257, 0))
         total = builder.add(total, builder.select(odd, ir.Constant(I257, Q), ir.Constant(I257, 0)))
         half = builder.trunc(builder.lshr(total, ir.Constant(I257, 1)), I256)

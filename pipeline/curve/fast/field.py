@@ -7,7 +7,7 @@ entries (`contract.Points`), which `gather` and `scatter` translate.
 """
 
 from abc import ABC, abstractmethod
-from typing import Any
+from typing import Any, TypeAlias
 
 from llvmlite import ir
 
@@ -18,8 +18,8 @@ FOLD = 2**32 + 977
 #: Bytes of a point in an array.
 ENTRY = 64
 
-Builder = ir.IRBuilder
-Value = Any
+Builder: TypeAlias = ir.IRBuilder
+Value: TypeAlias = Any
 
 
 class Field(ABC):

@@ -56,7 +56,9 @@ class IfmaField(Field):
         return _reduce(builder, _square(builder, x, [_all(0)] * LIMBS))
 
     def subtract(self, builder: Builder, x: list[Any], y: list[Any]) -> list[Any]:
-        return _normal(builder, [builder.add(x[i], builder.sub(_all(limb), y[i])) for i, limb in enumerate(_limbs(P, 2))])
+        return _normal(
+            builder, [builder.add(x[i], builder.sub(_all(limb), y[i])) for i, limb in enumerate(_limbs(P, 2))]
+        )
 
     def abscissa(self, builder: Builder, slope: list[Any], x: list[Any], run: list[Any]) -> list[Any]:
         taken = [builder.add(builder.add(a, a), b) for a, b in zip(x, run, strict=True)]
@@ -108,7 +110,10 @@ class IfmaField(Field):
         return x, self.choose(builder, negative, negated, y)
 
     def scatter(self, builder: Builder, x: list[Any], y: list[Any], address: Any) -> None:
-        words = [*_words_of_limbs(builder, self.canonical(builder, x)), *_words_of_limbs(builder, self.canonical(builder, y))]
+        words = [
+            *_words_of_limbs(builder, self.canonical(builder, x)),
+            *_words_of_limbs(builder, self.canonical(builder, y)),
+        ]
         for lane, row in enumerate(_transpose(builder, words)):
             builder.store(row, offset(builder, address, ENTRY * lane), align=8)
 
@@ -195,9 +200,7 @@ def _limbs_of_words(builder: Builder, words: list[Any]) -> list[Any]:
     limbs = [words[0]]
     for i in range(1, LIMBS - 1):
         kept = 64 * i - LIMB * i
-        limbs.append(
-            builder.or_(builder.lshr(words[i - 1], _all(64 - kept)), builder.shl(words[i], _all(kept)))
-        )
+        limbs.append(builder.or_(builder.lshr(words[i - 1], _all(64 - kept)), builder.shl(words[i], _all(kept))))
     limbs = [builder.and_(limb, _all(2**LIMB - 1)) for limb in limbs]
     return [*limbs, builder.lshr(words[3], _all(64 - TOP))]
 

@@ -125,9 +125,7 @@ def _row(builder: Builder, words: list[Any], factor: Any) -> Any:
     factor = builder.zext(factor, I128)
     products = [builder.mul(builder.zext(word, I128), factor) for word in words]
     low = _join(builder, [builder.trunc(product, I64) for product in products])
-    high = _join(
-        builder, [builder.trunc(builder.lshr(product, ir.Constant(I128, 64)), I64) for product in products]
-    )
+    high = _join(builder, [builder.trunc(builder.lshr(product, ir.Constant(I128, 64)), I64) for product in products])
     return builder.add(low, builder.shl(high, ir.Constant(I320, 64)))
 
 

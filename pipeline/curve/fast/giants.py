@@ -65,9 +65,7 @@ def make_meet(field: Field, compiler: Compiler) -> Meet:
         for turn in range(groups):
             group = groups - 1 - turn
             part(notes + group * NOTES * size, workspace, tail)
-            copy_entries(
-                np.intp(out.ctypes.data) + group * lanes * ENTRY, tail, min(lanes, count - group * lanes)
-            )
+            copy_entries(np.intp(out.ctypes.data) + group * lanes * ENTRY, tail, min(lanes, count - group * lanes))
 
     return compiler(meet)
 
@@ -119,6 +117,7 @@ def _part(field: Field, builder: Builder, arguments: Sequence[Any]) -> None:
     field.store(builder, field.multiply(builder, inverse, run), offset(builder, state, INVERSE * field.size))
     own = field.multiply(builder, inverse, before)
     towards, away = (
-        field.subtract(builder, field.square(builder, field.multiply(builder, slope, own)), both) for slope in (rise, fall)
+        field.subtract(builder, field.square(builder, field.multiply(builder, slope, own)), both)
+        for slope in (rise, fall)
     )
     field.scatter(builder, towards, away, out)

@@ -25,7 +25,7 @@ from pipeline.curve.fast.points32 import Points32
 from pipeline.curve.fast.pool import Pool
 from pipeline.curve.fast.scalars import ScalarArithmetic
 from pipeline.curve.fast.single import decode
-from pipeline.curve.fast.tables import PLANS, R, BaseTables, ValueTables
+from pipeline.curve.fast.tables import PLANS, BaseTables, R, ValueTables
 
 GENERATOR = decode(bytes.fromhex("026a50462acb45cc8a54b2fce6bea0dc727c1b5b1ce9e69daab583fa03c7d43323"))
 #: Sums that share an inversion: an inversion costs some 250 products, a group's notes must stay in the second-level cache.
@@ -167,6 +167,4 @@ class BatchKernel:
     @cached_property
     def _logarithms(self) -> Logarithms:
         babies = Babies(self._adder, self._shared_compiler, GENERATOR, self._cache_dir)
-        return Logarithms(
-            self._field, self._compiler, self._adder, self._recoding, self._pool, GENERATOR, babies
-        )
+        return Logarithms(self._field, self._compiler, self._adder, self._recoding, self._pool, GENERATOR, babies)

@@ -33,7 +33,14 @@ class Logarithms:
     """The search over one field."""
 
     def __init__(
-        self, field: Field, compiler: Compiler, adder: Adder, recoding: Recoding, pool: Pool, generator: Point, babies: Babies
+        self,
+        field: Field,
+        compiler: Compiler,
+        adder: Adder,
+        recoding: Recoding,
+        pool: Pool,
+        generator: Point,
+        babies: Babies,
     ) -> None:
         self._field = field
         self._adder = adder
@@ -73,7 +80,13 @@ class Logarithms:
         return values, found
 
     def _search(
-        self, points: Points, missing: NDArray[np.int64], giants: int, bound: int, values: Values, found: NDArray[np.bool_]
+        self,
+        points: Points,
+        missing: NDArray[np.int64],
+        giants: int,
+        bound: int,
+        values: Values,
+        found: NDArray[np.bool_],
     ) -> None:
         """Meets the points with giants 1, 2, ..., as many at a time as fill a chunk."""
         first = 1
@@ -105,7 +118,9 @@ class Logarithms:
         out = empty_points(len(asked))
         for start in range(0, len(asked), CHUNK):
             stop = min(start + CHUNK, len(asked))
-            padded = np.minimum(np.arange(start, start + -(-(stop - start) // self._field.lanes) * self._field.lanes), stop - 1)
+            padded = np.minimum(
+                np.arange(start, start + -(-(stop - start) // self._field.lanes) * self._field.lanes), stop - 1
+            )
             self._meet(
                 points,
                 (2 * asked[padded]).astype(np.int32),

@@ -45,7 +45,9 @@ class WeightedSum:
         for position in range(0, BITS, width):
             buckets = _buckets(position, width)
             order, offsets = np.empty(len(points), np.int32), np.empty(buckets + 1, np.int64)
-            self._sort(weights, position, min(width, BITS - position), position + width >= BITS, carry, digits, order, offsets)
+            self._sort(
+                weights, position, min(width, BITS - position), position + width >= BITS, carry, digits, order, offsets
+            )
             sums = self._groups.sums(points, order[: offsets[-1]], offsets)
             for bit, point in enumerate(self._bits(sums)):
                 bits[position + bit] = add(bits[position + bit], point)
@@ -136,4 +138,3 @@ def _make_sort(
         offsets[0] = 0
 
     return compiler(sort)
-

@@ -1,6 +1,7 @@
 """`points32` of PROTOCOL.md section 1, both ways."""
 
 import threading
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -78,6 +79,6 @@ def _beyond(words: NDArray[np.uint64]) -> NDArray[np.bool_]:
     return beyond
 
 
-def _refuse(wrong: NDArray[np.bool_], reason: str) -> None:
+def _refuse(wrong: Any, reason: str) -> None:
     if wrong.any():
         raise Malformed(f"points32: point {int(wrong.argmax())} of {len(wrong)}: {reason}")

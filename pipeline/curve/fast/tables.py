@@ -70,9 +70,7 @@ class BaseTables:
 
     def _first(self, shift: Point) -> Points:
         lowest = multiply(1 - 2**self.windows.first, self._base)
-        return progressions(
-            self._adder, [add(lowest, shift)], [add(self._base, self._base)], 2**self.windows.first
-        )
+        return progressions(self._adder, [add(lowest, shift)], [add(self._base, self._base)], 2**self.windows.first)
 
 
 @dataclass(frozen=True)
@@ -85,12 +83,12 @@ class ValuePlan:
     @property
     def bias(self) -> int:
         """What makes the windows of a value unsigned."""
-        return sum(2 ** (self.bits * i + self.bits - 1) for i in range(self.windows))
+        return sum(1 << (self.bits * i + self.bits - 1) for i in range(self.windows))
 
     @property
     def limit(self) -> int:
         """The largest absolute value."""
-        return 2 ** (self.bits * self.windows) - 1 - self.bias
+        return (1 << (self.bits * self.windows)) - 1 - self.bias
 
 
 #: Short values cost one addition, the common 20 to 25 bits two, 40 bits three.
@@ -141,4 +139,3 @@ class ValueTables:
             for step, shift in zip(steps, [first, *shifts], strict=True)
         ]
         return progressions(self._adder, starts, steps, 2**plan.bits)
-
