@@ -10,6 +10,7 @@ import hashlib
 import pickle
 import platform
 from collections.abc import Callable
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar, cast
@@ -92,8 +93,10 @@ class _DiskCache(FunctionCache):
         try:
             found = super().load_overload(sig, target_context)
         except (OSError, EOFError, pickle.UnpicklingError) as error:
-            self._log.warning("curve kernel cache is unreadable", error=str(error))
+            self._log.warning("curve kernel cache is unreadable, compiling again", error=str(error))
             found = None
+            with suppress(OSError):
+                self.flush()
         if found is None:
             self._log.info("compiling curve kernel, some seconds; `flfleet warmup` does it ahead")
         return found

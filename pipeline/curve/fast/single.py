@@ -29,14 +29,10 @@ def negative(a: Point) -> Point:
 
 def multiply(k: int, a: Point) -> Point:
     """k * a, k of either sign."""
+    if k < 0:
+        k, a = -k, negative(a)
     k %= Q
-    total: Point = None
-    while k:
-        if k & 1:
-            total = add(total, a)
-        a = add(a, a)
-        k >>= 1
-    return total
+    return horner([a if k >> i & 1 else None for i in range(k.bit_length())])
 
 
 def doublings(a: Point, count: int) -> list[Point]:
