@@ -26,8 +26,9 @@ from pipeline.curve.fast.pool import Pool
 from pipeline.curve.fast.scalars import ScalarArithmetic
 from pipeline.curve.fast.single import decode
 from pipeline.curve.fast.tables import PLANS, BaseTables, R, ValueTables
+from pipeline.curve.generators import H
 
-GENERATOR = decode(bytes.fromhex("026a50462acb45cc8a54b2fce6bea0dc727c1b5b1ce9e69daab583fa03c7d43323"))
+GENERATOR = decode(H)
 #: Sums that share an inversion: an inversion costs some 250 products, a group's notes must stay in the second-level cache.
 CHUNKS = {"ifma": 8192, "scalar": 2048}
 

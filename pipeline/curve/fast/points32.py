@@ -36,7 +36,7 @@ class Points32:
             raise Malformed(f"points32 of {count} points has {length} bytes, got {len(data)}")
         bits = np.frombuffer(data, np.uint8, offset=32 * count)
         if count % 8 and bits[-1] >> count % 8:
-            raise Malformed("points32: a spare bit after the last parity is set")
+            raise Malformed("points32: spare bits after the last parity are set")
         words = np.frombuffer(data, ">u8", count=4 * count).reshape(count, 4)
         _refuse(_beyond(words), "x is not below p")
         points = empty_points(count)
@@ -81,4 +81,4 @@ def _beyond(words: NDArray[np.uint64]) -> NDArray[np.bool_]:
 
 def _refuse(wrong: Any, reason: str) -> None:
     if wrong.any():
-        raise Malformed(f"points32: point {int(wrong.argmax())} of {len(wrong)}: {reason}")
+        raise Malformed(f"points32: index {int(wrong.argmax())} of {len(wrong)}: {reason}")

@@ -36,7 +36,7 @@ def output(process: "subprocess.Popen[str]") -> str:
 
 def test_two_workers_without_a_home_fill_one_folder_and_a_third_finds_it_warm(tmp_path: Path) -> None:
     both = [start(tmp_path), start(tmp_path)]
-    assert all("compiling curve kernel" in output(process) for process in both)
+    assert "compiling curve kernel" in "".join([output(process) for process in both])
     assert "compiling" not in output(start(tmp_path))
     assert not list(tmp_path.rglob("*.tmp.*"))
 
