@@ -97,6 +97,14 @@ async def body(request: Request, most: int) -> bytes:
     return b"".join([chunk async for chunk in chunks(request, most)])
 
 
+def utf8(data: bytes) -> str:
+    """A body's text. Raises Malformed."""
+    try:
+        return data.decode()
+    except UnicodeDecodeError:
+        raise Malformed("the body is not UTF-8") from None
+
+
 async def _rejected(_request: Request, error: Exception) -> Response:
     assert isinstance(error, Rejected)
     status = next((status for kind, status in _STATUS.items() if isinstance(error, kind)), 422)

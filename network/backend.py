@@ -11,8 +11,8 @@ from fastapi import Path as PathParameter
 from fastapi.responses import FileResponse
 from starlette.concurrency import run_in_threadpool
 
-from network.answers import Forbidden, NotFound, body, chunks, json_text, refused, service
-from pipeline.errors import BadSignature
+from network.answers import Forbidden, NotFound, body, chunks, json_text, refused, service, utf8
+from pipeline.errors import BadSignature, Corrupt
 from pipeline.protocol.signing import signer_of
 from pipeline.protocol.task import MAX_TASK_BYTES, Task
 from pipeline.settings import Settings, current
@@ -46,24 +46,26 @@ class Backend:
 
     async def post_task(self, request: Request) -> Response:
         """Takes a task that a trusted publisher signed. 201, or 200 for the same again."""
-        data = await body(request, MAX_TASK_BYTES)
-        task = Task.decode(data)
+        text = utf8(await body(request, MAX_TASK_BYTES))
+        task = Task.decode(text)
         task.check_signature()
         if task.publisher_address not in self._settings.trusted_publishers:
             raise Forbidden(f"publisher {task.publisher_address} is not in this backend's FLFLEET_TRUSTED_PUBLISHERS")
-        is_new = await run_in_threadpool(self._board.post, task, data.decode())
+        is_new = await run_in_threadpool(self._board.post, task, text)
         return json_text(f'{{"taskHash":"{task.task_hash}"}}', 201 if is_new else 200)
 
     def model(self, digest: Digest) -> Response:
         """A model file."""
-        if not self._artifacts.exists(digest):
-            raise NotFound(f"no model {digest}")
-        return FileResponse(self._artifacts.path(digest), media_type="application/octet-stream")
+        try:
+            path = self._artifacts.path(digest)
+        except Corrupt as error:
+            raise NotFound(f"no such model: {error}") from None
+        return FileResponse(path, media_type="application/octet-stream")
 
     async def put_model(self, digest: Digest, request: Request) -> Response:
         """Takes a model file whose SHA-256 a trusted publisher or aggregator signed; streamed to the disk."""
         self._check_uploader(digest, request.headers.get("X-Signature"))
-        if await run_in_threadpool(self._artifacts.exists, digest):
+        if await run_in_threadpool(self._holds, digest):
             return json_text("{}")
         with tempfile.NamedTemporaryFile(dir=self._scratch, suffix=".model") as file:
             found = hashlib.sha256()
@@ -75,6 +77,14 @@ class Backend:
                 return refused(422, f"the body's SHA-256 is {found.hexdigest()}, the address says {digest}")
             await run_in_threadpool(self._artifacts.put_file, Path(file.name), durable=True)
         return json_text("{}", 201)
+
+    def _holds(self, digest: str) -> bool:
+        """Whether the file is there and whole; a damaged one may be put again."""
+        try:
+            self._artifacts.path(digest)
+        except Corrupt:
+            return False
+        return True
 
     def _check_uploader(self, digest: str, signature: str | None) -> None:
         if signature is None:
