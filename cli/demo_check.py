@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from pipeline.stores.runs import Run, RunLedger
 
 from pipeline.errors import FleetError, Retryable
+from pipeline.parties.blocks import fetch_audit
 from pipeline.parties.http import RefusedByParty, fetch_bytes
 from pipeline.protocol.block import Audit
 from pipeline.protocol.strict import read_json
@@ -74,8 +75,7 @@ class Ledger:
 
     def audit(self, block_hash: str) -> Audit:
         """A block's audit data."""
-        url = f"{self.url}/aggregator/blocks/{block_hash}/audit"
-        return Audit.decode(fetch_bytes(url, max_bytes=_MAX_AUDIT_BYTES, timeout=_TIMEOUT))
+        return fetch_audit(self.url, block_hash, max_bytes=_MAX_AUDIT_BYTES, timeout=_TIMEOUT)
 
 
 def read_rounds(ledger: Ledger) -> list[RoundResult]:
@@ -136,7 +136,8 @@ def _round_problems(ledger: Ledger, result: RoundResult, miners: int) -> list[st
 def _really_encrypted(ledger: Ledger, runs: Sequence[Run]) -> NDArray[np.int64]:
     """The sum over the miners of x, coordinate by coordinate, from the fleet's own artifacts."""
     parts = [ledger.artifacts.get_array(run.artifacts["values"]).astype(np.int64) for run in runs]
-    return np.sum(parts, axis=0)
+    total: NDArray[np.int64] = np.sum(parts, axis=0)
+    return total
 
 
 def _mean_seconds(runs: Sequence[Run]) -> dict[str, float]:

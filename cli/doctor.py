@@ -8,13 +8,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import redis
-from pipeline.curve.select import kernel
 from pipeline.parties.backend import open_tasks
 from rich.markup import escape
 from rich.table import Table
 from sqlalchemy.exc import SQLAlchemyError
 
 from cli.console import OUT
+from pipeline.curve.select import kernel
 from pipeline.errors import FleetError
 from pipeline.settings import Settings, load
 from pipeline.stores.database import open_database, transaction

@@ -48,4 +48,4 @@ def write_sample_digits(data: Path, names: Sequence[str], validation: Path | Non
     from pipeline.learning.digits import write_digits
 
     per_miner = min(DIGITS_PER_MINER, (ALL_DIGITS - VALIDATION_DIGITS) // len(names))
-    write_digits(data, parts=names, per_part=per_miner, validation=validation, validation_size=VALIDATION_DIGITS)
+    write_digits(data, names, per_miner, validation, VALIDATION_DIGITS)

@@ -150,9 +150,11 @@ def _write_homes(home: Path, consortium: Consortium, validation: Path) -> None:
 
 
 def _plan_task(home: Path, consortium: Consortium, plan: Plan, publisher: SecretKey) -> None:
-    from pipeline.learning.architectures import build
-    from pipeline.learning.checkpoints import flatten, write_model
     from tasks.publishing import plan as store_plan
+
+    from pipeline.learning.architectures import build
+    from pipeline.learning.checkpoints import dimension_of
+    from pipeline.learning.model_file import write_model
 
     architecture = Architecture(name="cnn", kwargs={})
     state = build(architecture).state_dict()
@@ -162,7 +164,7 @@ def _plan_task(home: Path, consortium: Consortium, plan: Plan, publisher: Secret
         "taskID": plan.task_id,
         "round": 1,
         "dataset": plan.dataset,
-        "dimension": int(flatten(state).size),
+        "dimension": dimension_of(state),
         "modelURL": f"{consortium.backend}/models/{sha256(model).hex()}",
         "modelSHA256": to_hex(sha256(model)),
         "architecture": {"name": architecture.name, "kwargs": architecture.kwargs},
