@@ -14,10 +14,17 @@ from kombu import Queue
 import beat_schedule
 from pipeline.settings import Settings, current
 from pipeline.stages.contract import Stage
+from tasks.devices import pool_settings
 
 #: Queues besides the seven stages': control carries polls and sweeps; aggregate and publish are the other parties' work.
 CONTROL, AGGREGATE, PUBLISH = "control", "aggregate", "publish"
 QUEUES = (*(stage.value for stage in Stage), CONTROL, AGGREGATE, PUBLISH)
+#: Task names to queues; everything else is control's.
+ROUTES = {
+    **{f"flfleet.{stage}": {"queue": stage.value} for stage in Stage},
+    "flfleet.aggregate.*": {"queue": AGGREGATE},
+    "flfleet.publish.*": {"queue": PUBLISH},
+}
 #: A broker-level redelivery is the last resort (the sweep comes first), so it waits longer than the longest stage.
 VISIBILITY_SECONDS = 26 * 3600
 
@@ -28,6 +35,7 @@ def configuration(settings: Settings, pool: str) -> dict[str, Any]:
         "broker_url": settings.broker,
         "task_queues": [Queue(name) for name in QUEUES],
         "task_default_queue": CONTROL,
+        "task_routes": ROUTES,
         "task_create_missing_queues": False,
         # Only JSON: a pickle in a queue is code that anyone with the broker's password can run.
         "accept_content": ["json"],
@@ -73,6 +81,7 @@ def configuration(settings: Settings, pool: str) -> dict[str, Any]:
         "beat_schedule_filename": str(settings.path(f"beat-{'-'.join(settings.roles)}.db")),
         # No beat entry may pile up behind a stopped worker: each carries its own expiry (see the timetable).
         "timezone": "UTC",
+        **pool_settings(pool),
     }
 
 

@@ -1,85 +1,74 @@
-"""The known answers in tests/vectors, read once."""
+"""The vectors of tests/vectors, read once, in the forms that tests want."""
 
 import json
-from functools import lru_cache
+from functools import cache
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from pipeline.curve.contract import Points
-from pipeline.nddfe.encryption import Randomness
-from pipeline.protocol.encodings import from_hex, indices_from_bitmap
-from pipeline.protocol.function_key import SignedHeader
 from pipeline.protocol.signing import SecretKey
 from pipeline.protocol.submission import Header, Submission
 from pipeline.protocol.task import Task
 
 _FOLDER = Path(__file__).parent / "vectors"
-CASES = ("dense", "packed", "pair", "overflow", "many")
 
 
-class Case:
-    """One round of ndd_fe_1.json."""
-
-    def __init__(self, document: dict[str, Any]) -> None:
-        self.document = document
-        self.task = Task.from_document(document["task"])
-        self.publisher = SecretKey(from_hex(document["publisherSecretKey"]))
-        self.aggregator = SecretKey(from_hex(document["aggregatorSecretKey"]))
-        self.miners: list[dict[str, Any]] = document["miners"]
-
-    @property
-    def support(self) -> NDArray[np.int64]:
-        """The round's coordinates, ascending."""
-        bitmap = self.document["support"]
-        if bitmap is None:
-            return np.arange(self.task.dimension)
-        return indices_from_bitmap(from_hex(bitmap), self.task.dimension)
-
-    @property
-    def groups(self) -> int:
-        return self.task.groups(len(self.support))
-
-    @property
-    def headers(self) -> list[SignedHeader]:
-        return [
-            SignedHeader(header=Header.from_document(miner["header"]), signature=miner["signature"])
-            for miner in self.miners
-        ]
-
-    def submission(self, miner: dict[str, Any]) -> Submission:
-        wish = None if miner["wish"] is None else from_hex(miner["wish"])
-        header = Header.from_document(miner["header"])
-        return Submission(
-            header=header, signature=miner["signature"], ciphertext=from_hex(miner["ciphertext"]), wish=wish
-        )
-
-    def points(self, miner: dict[str, Any]) -> Points:
-        from pipeline.curve.reference import ReferenceKernel
-
-        return ReferenceKernel().read_points32(from_hex(miner["ciphertext"]), self.groups + 1)
+@cache
+def good() -> dict[str, Any]:
+    return json.loads((_FOLDER / "ndd_fe_1.json").read_text())
 
 
-def randomness(miner: dict[str, Any]) -> Randomness:
-    """What the vector's miner drew."""
-    return Randomness(
-        ephemeral=SecretKey(from_hex(miner["ephemeralSecret"])),
-        blinding=int(miner["blindingValue"], 16),
-        beta=int(miner["beta"], 16),
+@cache
+def bad() -> dict[str, Any]:
+    return json.loads((_FOLDER / "ndd_fe_1_bad.json").read_text())
+
+
+CASES: list[dict[str, Any]] = good()["cases"]
+NAMES: list[str] = [case["name"] for case in CASES]
+#: Every miner of every case, for tests of one submission.
+MINERS = [(case, miner) for case in CASES for miner in case["miners"]]
+MINER_NAMES = [f"{case['name']}-{i}" for case in CASES for i in range(len(case["miners"]))]
+
+
+def case_named(name: str) -> dict[str, Any]:
+    return next(case for case in CASES if case["name"] == name)
+
+
+def raw(text: str) -> bytes:
+    return bytes.fromhex(text.removeprefix("0x"))
+
+
+def maybe_raw(text: str | None) -> bytes | None:
+    return None if text is None else raw(text)
+
+
+def secret(text: str) -> SecretKey:
+    return SecretKey(raw(text))
+
+
+def task_of(case: dict[str, Any]) -> Task:
+    return Task.from_document(case["task"])
+
+
+def submission_of(miner: dict[str, Any]) -> Submission:
+    return Submission(
+        header=Header.from_document(miner["header"]),
+        signature=miner["signature"],
+        ciphertext=raw(miner["ciphertext"]),
+        wish=maybe_raw(miner["wish"]),
     )
 
 
-@lru_cache
-def case(name: str) -> Case:
-    """A round by name."""
-    document = json.loads((_FOLDER / "ndd_fe_1.json").read_text())
-    return Case(next(entry for entry in document["cases"] if entry["name"] == name))
+def submissions_of(case: dict[str, Any]) -> list[Submission]:
+    return [submission_of(miner) for miner in case["miners"]]
 
 
-@lru_cache
-def refused() -> dict[str, Any]:
-    """ndd_fe_1_bad.json."""
-    document: dict[str, Any] = json.loads((_FOLDER / "ndd_fe_1_bad.json").read_text())
-    return document
+def support_size(case: dict[str, Any]) -> int:
+    return len(case["aggregate"])
+
+
+def groups_of(case: dict[str, Any], miner: dict[str, Any]) -> list[int]:
+    """What the miner really encrypts: in `overflow` one adds 10^9 to its group 1, which no honest sum reaches."""
+    groups = list(miner["packed"])
+    if case["name"] == "overflow" and miner is case["miners"][1]:
+        groups[1] += 10**9
+    return groups

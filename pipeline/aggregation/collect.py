@@ -23,7 +23,7 @@ def check_submission(task: Task, submission: Submission, support_size: int, kern
     except Malformed as error:
         raise Rejected(*reasons, *error.reasons) from None
     try:
-        verify(header.statement_hash, points, header.proof, task.publisher_key, kernel)
+        verify(kernel, task.publisher_key, header.statement_hash, points, header.proof)
     except BadProof as error:
         reasons += error.reasons
     if reasons:

@@ -6,11 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.curve.arrays import bytes_from_words
 from pipeline.curve.contract import Kernel, Points, Scalars
-from pipeline.curve.words import big_endian
-from pipeline.nddfe.encryption import decrypt, mask_totals
-from pipeline.nddfe.masks import aggregator_key
-from pipeline.nddfe.packing import unpacked
+from pipeline.nddfe.decrypt import decrypt
+from pipeline.nddfe.party_streams import aggregator_stream, mask_totals
 from pipeline.protocol.encodings import keccak256, to_hex
 from pipeline.protocol.signing import SecretKey
 from pipeline.protocol.submission import Header
@@ -50,11 +49,7 @@ def aggregate(
 ) -> Aggregate:
     """Adds up n submissions of G (or G + 1) points each; `key` is the publisher's k_g, checked."""
     groups = task.groups(support_size)
-    own = mask_totals([aggregator_key(task, aggregator, header) for header in headers], groups, kernel)
+    own = mask_totals(kernel, [aggregator_stream(task, aggregator, header) for header in headers], groups)
     totals = kernel.add_scalars([key, own])
-    participants = len(submissions)
-    values, found = decrypt(
-        [points[:groups] for points in submissions], totals, task.publisher_key, task.sum_bound(participants), kernel
-    )
-    read = unpacked(values, found, support_size, task.quantization.pack, task.base, participants * task.level)
-    return Aggregate(sums=read.sums, dropped=[int(group) for group in read.dropped], mask_sums=big_endian(totals))
+    sums, dropped = decrypt(kernel, task, support_size, [points[:groups] for points in submissions], totals)
+    return Aggregate(sums=sums, dropped=dropped, mask_sums=bytes_from_words(totals))

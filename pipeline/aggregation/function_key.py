@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from pipeline.aggregation.collect import header_problems
+from pipeline.curve.arrays import bytes_from_words
 from pipeline.curve.contract import Kernel, Q, Scalars
-from pipeline.curve.words import big_endian
 from pipeline.errors import BadSignature, Malformed, Rejected
-from pipeline.nddfe.encryption import mask_sum, mask_totals
-from pipeline.nddfe.masks import aggregator_key, publisher_key
+from pipeline.nddfe.mask_sum import mask_sum
+from pipeline.nddfe.party_streams import aggregator_stream, mask_totals, publisher_stream
 from pipeline.protocol.encodings import keccak256, scalar_to_hex, to_hex
 from pipeline.protocol.function_key import FunctionKey, KeyRequest, SignedHeader, key_body
 from pipeline.protocol.signing import SecretKey, check_signature
@@ -29,7 +29,7 @@ def build_request(
 ) -> KeyRequest:
     """The aggregator's signed request for submissions in order of receipt, with S_i for each."""
     sums = [
-        mask_sum(aggregator_key(task, aggregator, entry.header), entry.header.statement_hash, groups + 1, kernel)
+        mask_sum(kernel, aggregator_stream(task, aggregator, entry.header), entry.header.statement_hash, groups)
         for entry in submissions
     ]
     document: dict[str, Any] = {
@@ -67,15 +67,15 @@ def check_request(task: Task, request: KeyRequest) -> None:
 def issue_key(task: Task, request: KeyRequest, groups: int, publisher: SecretKey, kernel: Kernel) -> FunctionKey:
     """The publisher's answer. Raises Rejected (`check_request`), InvalidMasks where a != R_i + S_i."""
     check_request(task, request)
-    keys = [publisher_key(task, publisher, entry.header) for entry in request.submissions]
+    streams = [publisher_stream(task, publisher, entry.header) for entry in request.submissions]
     invalid = []
-    for entry, key, own_sum in zip(request.submissions, keys, request.mask_sums, strict=True):
+    for entry, stream, own_sum in zip(request.submissions, streams, request.mask_sums, strict=True):
         header = entry.header
-        if header.proof.a != (mask_sum(key, header.statement_hash, groups + 1, kernel) + own_sum) % Q:
+        if header.proof.a != (mask_sum(kernel, stream, header.statement_hash, groups) + own_sum) % Q:
             invalid.append(header.submission_hash)
     if invalid:
         raise InvalidMasks(invalid)
-    key_bytes = big_endian(mask_totals(keys, groups, kernel))
+    key_bytes = bytes_from_words(mask_totals(kernel, streams, groups))
     body = key_body(request, to_hex(keccak256(key_bytes)))
     return FunctionKey(key=key_bytes, signature=publisher.sign("key", body))
 

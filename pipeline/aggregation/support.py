@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from pipeline.nddfe.streams import words
+from pipeline.nddfe.keystream import words4
 from pipeline.protocol.encodings import PROTOCOL, bitmap_from_indices, ceil_ratio, sha256
 
 
@@ -20,6 +20,6 @@ def next_support(task_id: str, next_round: int, dimension: int, ratio: float, wi
             votes += np.unpackbits(np.frombuffer(wish, dtype=np.uint8), bitorder="little")[:dimension]
     name = task_id.encode()
     label = PROTOCOL.encode() + b" support" + struct.pack(">H", len(name)) + name + struct.pack(">Q", next_round)
-    lots = np.frombuffer(words(sha256(label), 4, 0, dimension), dtype=">u4").astype(np.uint32)
+    lots = words4(sha256(label), 0, dimension)
     order = np.lexsort((lots, -votes))
     return bitmap_from_indices(order[: ceil_ratio(ratio, dimension)], dimension)

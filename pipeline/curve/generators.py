@@ -1,45 +1,23 @@
-"""The two generators: g of secp256k1, and H, whose logarithm to g nobody knows (PROTOCOL.md section 1)."""
+"""The second generator H, whose logarithm nobody knows (PROTOCOL.md section 1)."""
 
 import hashlib
-from itertools import count
 
 import coincurve
 
-from pipeline.curve.contract import P
-
-_LABEL = b"ndd-fe/1 generator"
-#: g as SEC1 compressed.
-G33 = bytes.fromhex("0279be667ef9dcbbac55a06295ce870b07029bfcdb2dce28d959f2815b16f81798")
+#: H as SEC1 compressed: hashed out of a label, so that no party can know its logarithm.
+H = bytes.fromhex("026a50462acb45cc8a54b2fce6bea0dc727c1b5b1ce9e69daab583fa03c7d43323")
 
 
-def derive_h() -> bytes:
-    """The point with even y whose x is SHA256(label || byte i), for the first i that gives an x of the curve."""
-    for i in count():
-        candidate = b"\x02" + hashlib.sha256(_LABEL + bytes([i])).digest()
+def derive_generator() -> bytes:
+    """The point with even y and x = SHA256("ndd-fe/1 generator" || byte i) for the first i that is an x of the curve."""
+    for i in range(256):
+        point33 = b"\x02" + hashlib.sha256(b"ndd-fe/1 generator" + bytes([i])).digest()
         try:
-            return coincurve.PublicKey(candidate).format()
+            return coincurve.PublicKey(point33).format()
         except ValueError:
             continue
-    raise AssertionError("half of all x are on the curve")
+    raise AssertionError("256 hashes in a row on no point")
 
 
-#: H as SEC1 compressed.
-H33 = derive_h()
-
-
-def affine(point33: bytes) -> tuple[int, int]:
-    """x and y of a SEC1 compressed point that is known to be one."""
-    raw = coincurve.PublicKey(point33).format(compressed=False)
-    return int.from_bytes(raw[1:33], "big"), int.from_bytes(raw[33:], "big")
-
-
-def negated(point33: bytes) -> bytes:
-    """-P."""
-    return bytes([point33[0] ^ 1]) + point33[1:]
-
-
-def lift_x(x: int) -> int | None:
-    """An y with y^2 = x^3 + 7, or None where x is on no point."""
-    square = (x * x * x + 7) % P
-    y = pow(square, (P + 1) // 4, P)
-    return y if y * y % P == square else None
+if derive_generator() != H:
+    raise AssertionError("the generator H is not the one of ndd-fe/1: every ciphertext would be unreadable")

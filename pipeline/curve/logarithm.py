@@ -1,83 +1,120 @@
-"""Small discrete logarithms to the base H: baby steps and giant steps, both signs at once.
+"""Logarithms to the base H by baby-step giant-step with the +/- symmetry, on Python ints.
 
-A table holds x(jH) -> j for 1 <= j <= t; x(-jH) is the same, so it answers for |v| <= t. Giant steps of 2t + 1 take a point S
-to S -+ i(2t+1)H for i = 1, 2, ... Steps are made for all points that are not solved yet, with one inversion a step.
+Legend: T entries of the table, x(j*H) for j = 1 .. T; M = 2T + 1 the giant step; R_i = i*M*H. A value is v = +-i*M +- j with
+j <= T, and x(P - R_i) and x(P + R_i) come out of one inversion. Small |v| is found first.
 """
 
-import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from math import isqrt
 
-from pipeline.curve.affine import Point, add_pairs, negated
-from pipeline.curve.generators import H33, affine
+import coincurve
+import numpy as np
+from numpy.typing import NDArray
 
-#: About 100 bytes an entry: 50 MB at most.
-MAX_TABLE = 2**19
-MIN_TABLE = 2**10
+from pipeline.curve.affine import STRIP, Point, invert_all, multiples
+from pipeline.curve.contract import P, Q
+from pipeline.curve.generators import H
+
+#: Entries: below the first the table is not worth thinking about; the second bounds it to 12 MiB and 3 s of work.
+SMALLEST, LARGEST = 2**10, 2**20
+#: Pairs (point, giant step) that share an inversion.
+_BLOCK = 4096
+_LOW = 2**64 - 1
 
 
-class Logarithms:
-    """The table, grown by need and kept."""
+class LogarithmTable:
+    """x(j*H) for j = 1 .. T, by its low 64 bits; grows by need and is kept. Hits are checked, so that a false one costs time only."""
 
     def __init__(self) -> None:
-        self._h = affine(H33)
-        #: jH at index j - 1.
-        self._multiples: list[tuple[int, int]] = [self._h]
-        self._index = {self._h[0]: 1}
+        # One tuple, replaced at once: a thread that searches while another grows sees the old table or the new one.
+        self._table: tuple[NDArray[np.uint64], NDArray[np.int64]] = (np.empty(0, np.uint64), np.empty(0, np.int64))
 
-    def solve(self, points: Sequence[Point], bound: int) -> list[int | None]:
-        """v with v*H == point and |v| <= bound for each point, or None."""
-        self._grow(_table_size(bound, len(points)))
-        found: list[int | None] = [self._look_up(point) for point in points]
-        open_ = [index for index, value in enumerate(found) if value is None]
-        size = len(self._multiples)
-        stride = _only(add_pairs([self._doubled(size)], [self._h]))
-        step: Point = stride
-        reach = size
-        for giant in range(1, bound // (2 * size + 1) + 2):
-            if not open_ or reach >= bound:
+    def find(self, points: list[Point], bound: int) -> list[int | None]:
+        """v with v*H == points[i] and |v| <= bound for each i, or None."""
+        self._grow(isqrt(max(bound, 0) * max(len(points), 1)))
+        slices = (points[at : at + _BLOCK] for at in range(0, len(points), _BLOCK))
+        return [value for part in slices for value in self._search(part, bound)]
+
+    def _search(self, points: list[Point], bound: int) -> list[int | None]:
+        keys, indices = self._table
+        found: dict[int, int] = {at: 0 for at, point in enumerate(points) if point is None}
+        open_ = {at: point for at, point in enumerate(points) if point is not None}
+        step = 2 * len(keys) + 1
+        candidates: Iterable[tuple[int, int, int]] = [(at, 0, x) for at, (x, _) in open_.items()]
+        steps = _giant_steps(step, -(-(bound - len(keys)) // step))
+        while open_:
+            for at, value in _hits(list(candidates), keys, indices):
+                if at in open_ and abs(value) <= bound and _is_logarithm(value, open_[at]):
+                    found[at] = value
+                    del open_[at]
+            block = list(islice(steps, max(1, _BLOCK // max(1, len(open_)))))
+            if not block:
                 break
-            shift = giant * (2 * size + 1)
-            targets = [points[index] for index in open_]
-            for sign, moved in ((1, negated(step)), (-1, step)):
-                for index, point in zip(open_, add_pairs(targets, [moved] * len(open_)), strict=True):
-                    rest = self._look_up(point)
-                    if rest is not None and found[index] is None:
-                        found[index] = rest + sign * shift
-            open_ = [index for index in open_ if found[index] is None]
-            reach = shift + size
-            step = _only(add_pairs([step], [stride]))
-        return [value if value is not None and abs(value) <= bound else None for value in found]
+            candidates = _differences(open_, block)
+        return [found.get(at) for at in range(len(points))]
 
-    def _look_up(self, point: Point) -> int | None:
-        if point is None:
-            return 0
-        j = self._index.get(point[0])
-        if j is None:
-            return None
-        return j if self._multiples[j - 1][1] == point[1] else -j
-
-    def _doubled(self, j: int) -> Point:
-        point = self._multiples[j - 1]
-        return _only(add_pairs([point], [point]))
-
-    def _grow(self, size: int) -> None:
-        """Doubles the table by adding its last entry to every entry, until it has `size` entries."""
-        while len(self._multiples) < size:
-            have = len(self._multiples)
-            last = self._multiples[-1]
-            more = add_pairs(self._multiples, [last] * have)
-            for offset, point in enumerate(more, start=have + 1):
-                assert point is not None
-                self._multiples.append(point)
-                self._index[point[0]] = offset
+    def _grow(self, wanted: int) -> None:
+        """Makes the table at least min(wanted, LARGEST) long, to a power of two of strips."""
+        wanted = min(max(wanted, SMALLEST), LARGEST)
+        if len(self._table[0]) >= wanted:
+            return
+        strips = 1 << (-(-wanted // STRIP) - 1).bit_length()
+        low = [
+            point[0] & _LOW for strip in islice(multiples(_affine(H)), strips) for point in strip if point is not None
+        ]
+        keys = np.array(low, dtype=np.uint64)
+        order = np.argsort(keys, kind="stable")
+        self._table = (keys[order], order + 1)
 
 
-def _table_size(bound: int, points: int) -> int:
-    """The table that balances its making against the giant steps of all points, a power of two."""
-    balanced = math.isqrt(max(bound, 1) * max(points, 1) // 2) + 1
-    wanted = min(max(balanced, MIN_TABLE), MAX_TABLE, max(bound, 1))
-    return 1 << (wanted - 1).bit_length() if wanted > 1 else 1
+def _giant_steps(step: int, count: int) -> Iterator[tuple[int, tuple[int, int]]]:
+    """(i*M, R_i) for i = 1 .. count."""
+    if count <= 0:
+        return
+    base = _affine(coincurve.PublicKey(H).multiply((step % Q).to_bytes(32, "big")).format())
+    flat = (point for strip in multiples(base) for point in strip)
+    for i, point in enumerate(islice(flat, count), start=1):
+        assert point is not None, "i*M is far below q"
+        yield i * step, point
 
 
-def _only(points: list[Point]) -> Point:
-    return points[0]
+def _differences(
+    points: dict[int, tuple[int, int]], steps: list[tuple[int, tuple[int, int]]]
+) -> Iterator[tuple[int, int, int]]:
+    """(at, v0, x(P - v0*H)) for v0 = +-i*M; x = 0, which no point of the curve has, stands for infinity."""
+    pairs = [(at, x, y, shift, r) for shift, r in steps for at, (x, y) in points.items()]
+    inverses = invert_all([(x - r[0]) % P or 1 for _, x, _, _, r in pairs])
+    for (at, x, y, shift, (rx, ry)), inverse in zip(pairs, inverses, strict=True):
+        if x == rx:
+            yield at, shift if y == ry else -shift, 0
+            continue
+        minus, plus = (y + ry) * inverse % P, (y - ry) * inverse % P
+        yield at, shift, (minus * minus - x - rx) % P
+        yield at, -shift, (plus * plus - x - rx) % P
+
+
+def _hits(
+    candidates: list[tuple[int, int, int]], keys: NDArray[np.uint64], indices: NDArray[np.int64]
+) -> Iterator[tuple[int, int]]:
+    """(at, v) that may be a logarithm: v0 + j and v0 - j where x is in the table, v0 itself where x stands for infinity."""
+    low = np.array([x & _LOW for _, _, x in candidates], dtype=np.uint64)
+    first = np.searchsorted(keys, low, side="left")
+    last = np.searchsorted(keys, low, side="right")
+    for row in np.flatnonzero((first < last) | (low == 0)).tolist():
+        at, shift, x = candidates[row]
+        if x == 0:
+            yield at, shift
+        for j in indices[first[row] : last[row]].tolist():
+            yield at, shift + j
+            yield at, shift - j
+
+
+def _is_logarithm(value: int, point: tuple[int, int]) -> bool:
+    if value == 0:
+        return False
+    return _affine(coincurve.PublicKey(H).multiply((value % Q).to_bytes(32, "big")).format()) == point
+
+
+def _affine(point33: bytes) -> tuple[int, int]:
+    return coincurve.PublicKey(point33).point()

@@ -1,111 +1,141 @@
-"""The reference kernel: libsecp256k1 through coincurve, one call an operation. Slow, plain, and what the fast ones are held to."""
+"""The reference kernel: libsecp256k1 through coincurve, one call an operation. Slow, and right."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import coincurve
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.curve.affine import Point, add_pairs, negated
+from pipeline.curve.affine import Point
+from pipeline.curve.arrays import (
+    bytes_from_words,
+    ints_from_words,
+    points_from_xy,
+    words_from_bytes,
+    words_from_ints,
+    xy_from_points,
+)
 from pipeline.curve.contract import MAX_VALUE, P, Points, Q, Scalars, Weights
-from pipeline.curve.generators import H33, affine, lift_x
-from pipeline.curve.logarithm import Logarithms
-from pipeline.curve.words import ints_to_words, join_points32, split_points32, words_from_big_endian, words_to_ints
+from pipeline.curve.generators import H
+from pipeline.curve.logarithm import LogarithmTable
 from pipeline.errors import Malformed
+
+#: A point, or None for infinity, which libsecp256k1 has no public key for.
+_Key = coincurve.PublicKey | None
 
 
 class ReferenceKernel:
-    """`contract.Kernel` on coincurve and Python integers."""
+    """`contract.Kernel` on libsecp256k1. Keeps one table of logarithms, at most 12 MiB."""
 
     name = "reference"
 
     def __init__(self) -> None:
-        self._logarithms = Logarithms()
+        self._logarithms = LogarithmTable()
 
     def reduce(self, words: bytes) -> Scalars:
-        return ints_to_words((value % Q for value in words_to_ints(words_from_big_endian(words, 32))), 4)
+        """See `Kernel.reduce`. Raises ValueError for another length."""
+        if len(words) % 32:
+            raise ValueError(f"expected a multiple of 32 bytes, got {len(words)}")
+        scalars = words_from_bytes(words, 4)
+        # q's top word is all ones, so one word in 2^64 needs a second look.
+        for row in np.flatnonzero(scalars[:, 3] == np.uint64(2**64 - 1)):
+            scalars[row] = words_from_ints([ints_from_words(scalars[row : row + 1])[0] % Q], 4)[0]
+        return scalars
 
     def add_scalars(self, terms: Sequence[Scalars]) -> Scalars:
-        columns = zip(*(words_to_ints(term) for term in terms), strict=True)
-        return ints_to_words((sum(column) % Q for column in columns), 4)
+        """See `Kernel.add_scalars`."""
+        rows = zip(*(ints_from_words(term) for term in terms), strict=True)
+        return words_from_ints((sum(row) % Q for row in rows), 4)
 
     def dot(self, weights: Weights, scalars: Scalars) -> int:
-        pairs = zip(words_to_ints(weights), words_to_ints(scalars), strict=True)
-        return int(sum(weight * scalar for weight, scalar in pairs)) % Q
+        """See `Kernel.dot`."""
+        return _dot(ints_from_words(weights), ints_from_words(scalars))
 
     def dot_values(self, weights: Weights, values: NDArray[np.int64]) -> int:
-        pairs = zip(words_to_ints(weights), values.tolist(), strict=True)
-        return int(sum(weight * value for weight, value in pairs)) % Q
+        """See `Kernel.dot_values`."""
+        return _dot(ints_from_words(weights), values.tolist())
 
     def encrypt(self, base: bytes, masks: Scalars, values: NDArray[np.int64]) -> Points:
-        if len(values) and int(np.abs(values).max()) > MAX_VALUE:
-            raise ValueError("a value is beyond 2^40")
-        masked = [_multiple(base, mask) for mask in words_to_ints(masks)]
-        carried = [_multiple(H33, int(value) % Q) for value in values]
-        return _to_words(add_pairs(masked, carried))
+        """See `Kernel.encrypt`. Raises ValueError: lengths that differ, a value beyond 2^40, a base that is no point."""
+        if values.size and (values.max() > MAX_VALUE or values.min() < -MAX_VALUE):
+            raise ValueError("a value beyond 2^40")
+        mask_base, value_base = coincurve.PublicKey(base), coincurve.PublicKey(H)
+        pairs = zip(ints_from_words(masks), values.tolist(), strict=True)
+        return _points(_sum([_times(mask_base, mask), _times(value_base, value)]) for mask, value in pairs)
 
     def read_points32(self, data: bytes, count: int) -> Points:
-        xs, odd = split_points32(data, count)
-        points: list[Point] = []
-        for index in range(count):
-            x = int.from_bytes(xs[32 * index : 32 * index + 32], "big")
-            if x >= P:
-                raise Malformed(f"points: x of point {index} is not below p")
-            y = lift_x(x)
-            if y is None:
-                raise Malformed(f"points: point {index} is not on the curve")
-            points.append((x, y if (y & 1) == odd[index] else P - y))
-        return _to_words(points)
+        """See `Kernel.read_points32`."""
+        expected = 32 * count + (count + 7) // 8
+        if len(data) != expected:
+            raise Malformed(f"points: expected {expected} bytes for {count} points, got {len(data)}")
+        odd = np.unpackbits(np.frombuffer(data[32 * count :], dtype=np.uint8), bitorder="little")
+        if odd[count:].any():
+            raise Malformed("points: spare bits are set")
+        return _points(_decompress(data[32 * i : 32 * i + 32], int(odd[i]), i) for i in range(count))
 
     def write_points32(self, points: Points) -> bytes:
-        return join_points32(points)
+        """See `Kernel.write_points32`."""
+        infinite = np.flatnonzero(~points.any(axis=1))
+        if infinite.size:
+            raise Malformed(f"points: infinity at index {infinite[0]}, which has no encoding")
+        odd = (points[:, 4] & np.uint64(1)).astype(np.uint8)
+        return bytes_from_words(points[:, :4]) + np.packbits(odd, bitorder="little").tobytes()
 
     def weighted_sum(self, points: Points, weights: Weights) -> Points:
-        terms = [
-            _multiple(_point33(point), weight)
-            for point, weight in zip(_from_words(points), words_to_ints(weights), strict=True)
-            if point is not None
-        ]
-        return _to_words([_total(terms)])
+        """See `Kernel.weighted_sum`."""
+        pairs = zip(_keys(points), ints_from_words(weights), strict=True)
+        return _points([_sum([_times(point, weight) for point, weight in pairs])])
 
     def unmask(self, submissions: Sequence[Points], base: bytes, masks: Scalars) -> Points:
-        total: list[Point] = [negated(_multiple(base, mask)) for mask in words_to_ints(masks)]
-        for submission in submissions:
-            total = add_pairs(total, _from_words(submission))
-        return _to_words(total)
+        """See `Kernel.unmask`."""
+        mask_base = coincurve.PublicKey(base)
+        columns = [_keys(points) for points in submissions]
+        shifts = [_times(mask_base, -mask) for mask in ints_from_words(masks)]
+        return _points(_sum(row) for row in zip(shifts, *columns, strict=True))
 
     def logarithms(self, points: Points, bound: int) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-        solved = self._logarithms.solve(_from_words(points), bound)
-        values = np.array([value or 0 for value in solved], dtype=np.int64)
-        return values, np.array([value is not None for value in solved], dtype=np.bool_)
+        """See `Kernel.logarithms`. Time grows with the points times bound / T, T the table's length (at most 2^20)."""
+        flat = ints_from_words(points.reshape(-1, 4))
+        affine: list[Point] = [(x, y) if x or y else None for x, y in zip(flat[::2], flat[1::2], strict=True)]
+        values = self._logarithms.find(affine, bound)
+        found = np.array([value is not None for value in values], dtype=np.bool_)
+        return np.array([value or 0 for value in values], dtype=np.int64), found
 
 
-def _multiple(point33: bytes, scalar: int) -> Point:
-    """scalar * point for 0 <= scalar < q."""
-    if scalar == 0:
+def _dot(weights: list[int], factors: list[int]) -> int:
+    return sum(weight * factor for weight, factor in zip(weights, factors, strict=True)) % Q
+
+
+def _times(point: _Key, scalar: int) -> _Key:
+    scalar %= Q
+    return None if point is None or scalar == 0 else point.multiply(scalar.to_bytes(32, "big"))
+
+
+def _sum(terms: Iterable[_Key]) -> _Key:
+    finite = [term for term in terms if term is not None]
+    if len(finite) < 2:
+        return finite[0] if finite else None
+    try:
+        return coincurve.PublicKey.combine_keys(finite)
+    except ValueError:
+        # Valid keys have one sum that is no key: infinity.
         return None
-    return affine(coincurve.PublicKey(point33).multiply(scalar.to_bytes(32, "big")).format())
 
 
-def _point33(point: tuple[int, int]) -> bytes:
-    return bytes([2 + (point[1] & 1)]) + point[0].to_bytes(32, "big")
+def _decompress(x: bytes, odd: int, index: int) -> coincurve.PublicKey:
+    if int.from_bytes(x, "big") >= P:
+        raise Malformed(f"points: x at index {index} is not below p")
+    try:
+        return coincurve.PublicKey(bytes([2 + odd]) + x)
+    except ValueError:
+        raise Malformed(f"points: x at index {index} is on no point of the curve") from None
 
 
-def _total(points: list[Point]) -> Point:
-    """The sum, by halves."""
-    while len(points) > 1:
-        if len(points) % 2:
-            points.append(None)
-        points = add_pairs(points[::2], points[1::2])
-    return points[0] if points else None
+def _points(keys: Iterable[_Key]) -> Points:
+    return points_from_xy(b"".join(bytes(64) if key is None else key.format(compressed=False)[1:] for key in keys))
 
 
-def _from_words(points: Points) -> list[Point]:
-    pairs = zip(words_to_ints(points[:, :4]), words_to_ints(points[:, 4:]), strict=True)
-    return [(x, y) if x or y else None for x, y in pairs]
-
-
-def _to_words(points: Sequence[Point]) -> Points:
-    xs = ints_to_words((point[0] if point else 0 for point in points), 4)
-    ys = ints_to_words((point[1] if point else 0 for point in points), 4)
-    return np.hstack([xs, ys])
+def _keys(points: Points) -> list[_Key]:
+    raw = xy_from_points(points)
+    rows = (raw[at : at + 64] for at in range(0, len(raw), 64))
+    return [coincurve.PublicKey(b"\x04" + row) if any(row) else None for row in rows]

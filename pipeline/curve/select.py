@@ -1,17 +1,21 @@
-"""Which kernel this machine uses."""
+"""Which kernel a process uses."""
 
+from collections.abc import Callable
 from functools import lru_cache
 
 from pipeline.curve.contract import Kernel
 from pipeline.curve.reference import ReferenceKernel
 from pipeline.errors import Misconfigured
 
-NAMES = ("auto", "reference")
+#: Name to maker, the best one first.
+KERNELS: dict[str, Callable[[], Kernel]] = {"reference": ReferenceKernel}
 
 
-@lru_cache(maxsize=4)
+@lru_cache(maxsize=len(KERNELS) + 1)
 def kernel(name: str = "auto") -> Kernel:
-    """The kernel of a name, made once a process; `auto` is the best that this machine has. Raises Misconfigured."""
-    if name not in NAMES:
-        raise Misconfigured(f"FLFLEET_CURVE_KERNEL is {name!r}; it must be one of {', '.join(NAMES)}")
-    return ReferenceKernel()
+    """The kernel of that name, made once a process (its tables are kept); `auto` is the best there is. Raises Misconfigured."""
+    if name == "auto":
+        return kernel(next(iter(KERNELS)))
+    if name not in KERNELS:
+        raise Misconfigured(f"curve_kernel is {name!r}, expected auto, {', '.join(KERNELS)} (FLFLEET_CURVE_KERNEL)")
+    return KERNELS[name]()

@@ -1,49 +1,42 @@
-"""Several small integers in one (PROTOCOL.md sections 4 and 7): balanced digits to the base B.
-
-Legend: k coordinates, `pack` of them a group, G = ceil(k / pack) groups, m_g the packed integer of group g.
-"""
-
-from dataclasses import dataclass
+"""Several coordinates to a curve point, as balanced digits in base B (PROTOCOL.md sections 4 and 7)."""
 
 import numpy as np
 from numpy.typing import NDArray
 
-
-def packed(values: NDArray[np.int32], pack: int, base: int) -> NDArray[np.int64]:
-    """m_g = sum of x_(g*pack+i) * B^i, the last group filled up with zeros: int32[k] to int64[G]."""
-    groups = -(-len(values) // pack)
-    digits = np.zeros(groups * pack, dtype=np.int64)
-    digits[: len(values)] = values
-    powers = np.array([base**i for i in range(pack)], dtype=np.int64)
-    return digits.reshape(groups, pack) @ powers
+Values = NDArray[np.int64]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Unpacked:
-    """What a round's groups say."""
+def pack(values: NDArray[np.signedinteger], base: int, size: int) -> Values:
+    """m_g = sum over i of values[g*size + i] * base^i, int64[ceil(k / size)]; the last group filled up with zeros.
 
-    #: X for the k coordinates, int64; 0 in dropped groups.
-    sums: NDArray[np.int64]
-    #: Ascending numbers of the groups that were dropped whole.
-    dropped: NDArray[np.int64]
-
-
-def unpacked(
-    packed_sums: NDArray[np.int64], found: NDArray[np.bool_], count: int, pack: int, base: int, limit: int
-) -> Unpacked:
-    """Reads the sums of `count` coordinates from int64[G].
-
-    A group that was not `found`, that has a digit beyond `limit` (n * c) or a filling digit that is not zero, is dropped.
+    With |value| <= c and base^size <= 2^40 nothing overflows.
     """
-    digits = np.empty((len(packed_sums), pack), dtype=np.int64)
-    rest = packed_sums.copy()
+    groups = -(-len(values) // size)
+    digits = np.zeros((groups, size), dtype=np.int64)
+    digits.reshape(-1)[: len(values)] = values
+    packed = np.zeros(groups, dtype=np.int64)
+    for i in reversed(range(size)):
+        packed = packed * base + digits[:, i]
+    return packed
+
+
+def unpack(
+    packed: Values, found: NDArray[np.bool_], *, base: int, size: int, count: int, limit: int
+) -> tuple[Values, list[int]]:
+    """The `count` digits of the groups, and the numbers of the groups that are dropped whole (zeros there).
+
+    Dropped: `found` is false (the sum is out of range), a digit beyond `limit` = n*c, a filling digit that is not zero,
+    something left over above the last digit.
+    """
+    rest = packed.copy()
+    digits = np.empty((len(packed), size), dtype=np.int64)
     half = base // 2
-    for i in range(pack):
+    for i in range(size):
         digits[:, i] = (rest + half) % base - half
         rest = (rest - digits[:, i]) // base
     filling = digits.reshape(-1)[count:]
-    bad = ~found | (rest != 0) | (np.abs(digits) > limit).any(axis=1)
+    good = found & (rest == 0) & (np.abs(digits) <= limit).all(axis=1)
     if filling.any():
-        bad[-1] = True
-    digits[bad] = 0
-    return Unpacked(sums=digits.reshape(-1)[:count].copy(), dropped=np.flatnonzero(bad))
+        good[-1] = False
+    digits[~good] = 0
+    return digits.reshape(-1)[:count].copy(), np.flatnonzero(~good).tolist()

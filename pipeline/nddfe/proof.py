@@ -1,50 +1,59 @@
-"""The proof of encryption (PROTOCOL.md section 5): Schnorr on a random combination of a submission's points.
+"""The proof of encryption: Schnorr on a random combination of the ciphertext's points (PROTOCOL.md section 5).
 
-Legend: rho_g weights from the statement's hash h0; V = sum rho_g U_g; a = sum rho_g (r_g + s_g); b = sum rho_g m_g;
-T = beta*H; chi the challenge; z = beta + chi*b. Whoever can make z for V and a knows what it encrypted.
+Legend: h0 the statement's hash; rho the weights; V = sum rho_g U_g = a*pk_TP + b*H; a = sum rho_g (r_g + s_g);
+b = sum rho_g m_g; T = beta*H; chi the challenge; z = beta + chi*b.
 """
 
-from pipeline.curve.contract import Kernel, Points, Q, Weights
-from pipeline.curve.generators import H33
-from pipeline.curve.points import add33, multiply33, point33_of
-from pipeline.curve.words import weights_from_stream
-from pipeline.errors import BadProof
-from pipeline.nddfe.streams import words
-from pipeline.protocol.encodings import PROTOCOL, sha256
+import numpy as np
+
+from pipeline.curve.arrays import point33_from_point, point_from_point33, words_from_ints
+from pipeline.curve.contract import Kernel, Points, Q
+from pipeline.curve.generators import H
+from pipeline.errors import BadProof, Malformed
+from pipeline.nddfe.keystream import weights
+from pipeline.nddfe.mask_sum import chunks, weights_key
+from pipeline.protocol.encodings import sha256
 from pipeline.protocol.submission import Proof
 
-WEIGHT_BYTES = 16
+
+def prove(kernel: Kernel, publisher_key: bytes, statement_hash: bytes, a: int, b: int, beta: int) -> Proof:
+    """Proves knowledge of b. The prover knows a and b, so V costs two multiplications, not one a point."""
+    V = kernel.weighted_sum(np.concatenate([_times(kernel, publisher_key, a), _times(kernel, H, b)]), _ones(2))
+    T = point33_from_point(_times(kernel, H, beta))
+    chi = _challenge(statement_hash, point33_from_point(V), a, T)
+    return Proof(t=T, a=a, z=(beta + chi * b) % Q)
 
 
-def weights(statement_hash: bytes, start: int, count: int) -> Weights:
-    """rho_start .. rho_(start+count-1): uint64[count, 2]."""
-    key = sha256(PROTOCOL.encode() + b" rho" + statement_hash)
-    return weights_from_stream(words(key, WEIGHT_BYTES, start, count))
+def verify(kernel: Kernel, publisher_key: bytes, statement_hash: bytes, points: Points, proof: Proof) -> None:
+    """Checks z*H == T + chi*(V - a*pk_TP) over all G + 1 points. Raises BadProof."""
+    V = _combination(kernel, statement_hash, points)
+    try:
+        chi = _challenge(statement_hash, point33_from_point(V), proof.a, proof.t)
+    except Malformed:
+        raise BadProof("proof of encryption: the points cancel out to infinity") from None
+    known = kernel.unmask([V], publisher_key, words_from_ints([proof.a], 4))
+    right = [point_from_point33(proof.t)]
+    if known.any():
+        right.append(_times(kernel, point33_from_point(known), chi))
+    expected = kernel.weighted_sum(np.concatenate(right), _ones(len(right)))
+    if not np.array_equal(_times(kernel, H, proof.z), expected):
+        raise BadProof("proof of encryption fails: the sender does not know what these points encrypt")
 
 
-def prove(statement_hash: bytes, points: Points, mask_sum: int, value_sum: int, beta: int, kernel: Kernel) -> Proof:
-    """Makes the proof for all G + 1 points. `mask_sum` = a and `value_sum` = b, below q; `beta` fresh in 1 .. q-1."""
-    combined = kernel.weighted_sum(points, weights(statement_hash, 0, len(points)))
-    t = multiply33(H33, beta)
-    assert t is not None, "beta is from 1 to q-1"
-    chi = _challenge(statement_hash, point33_of(combined), mask_sum, t)
-    return Proof(t=t, a=mask_sum, z=(beta + chi * value_sum) % Q)
+def _combination(kernel: Kernel, statement_hash: bytes, points: Points) -> Points:
+    """V, shape [1, 8]; infinity possible."""
+    rho = weights_key(statement_hash)
+    parts = [kernel.weighted_sum(points[at : at + n], weights(rho, at, n)) for at, n in chunks(len(points))]
+    return kernel.weighted_sum(np.concatenate(parts), _ones(len(parts)))
 
 
-def verify(statement_hash: bytes, points: Points, proof: Proof, publisher_key: bytes, kernel: Kernel) -> None:
-    """Checks z*H == T + chi*(V - a*pk_TP). Raises BadProof."""
-    combined = kernel.weighted_sum(points, weights(statement_hash, 0, len(points)))
-    if not combined.any():
-        raise BadProof("proof of encryption fails: the points add up to infinity")
-    v = point33_of(combined)
-    chi = _challenge(statement_hash, v, proof.a, proof.t)
-    carried = add33(v, multiply33(publisher_key, -proof.a % Q))
-    if multiply33(H33, proof.z) != add33(proof.t, multiply33(carried, chi)):
-        raise BadProof(
-            "proof of encryption fails: the sender does not know what it encrypted, or the points were altered"
-        )
+def _challenge(statement_hash: bytes, V: bytes, a: int, T: bytes) -> int:
+    return int.from_bytes(sha256(b"ndd-fe/1 pok" + statement_hash + V + a.to_bytes(32, "big") + T), "big") % Q
 
 
-def _challenge(statement_hash: bytes, v: bytes, a: int, t: bytes) -> int:
-    digest = sha256(PROTOCOL.encode() + b" pok" + statement_hash + v + a.to_bytes(32, "big") + t)
-    return int.from_bytes(digest, "big") % Q
+def _times(kernel: Kernel, base: bytes, scalar: int) -> Points:
+    return kernel.encrypt(base, words_from_ints([scalar], 4), np.zeros(1, dtype=np.int64))
+
+
+def _ones(count: int) -> np.ndarray[tuple[int, ...], np.dtype[np.uint64]]:
+    return words_from_ints([1] * count, 2)

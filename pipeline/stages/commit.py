@@ -6,7 +6,7 @@ import secrets
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.nddfe.score import NONCE_BYTES, commitment, score_of
+from pipeline.nddfe.score import NONCE_BYTES, commitment, score_uint
 from pipeline.protocol.encodings import to_hex
 from pipeline.stages.contract import Job, Output
 
@@ -14,7 +14,7 @@ from pipeline.stages.contract import Job, Output
 def run(job: Job) -> Output:
     """Artifact `opening` (durable), JSON {"score": decimal, "nonce": hex}; figure `score_commit`."""
     values: NDArray[np.int32] = job.artifacts.get_array(job.inputs["values"])
-    score = score_of(values, job.task.quantization.scale)
+    score = score_uint(values, job.task.quantization.scale)
     nonce = secrets.token_bytes(NONCE_BYTES)
     opening = json.dumps({"score": str(score), "nonce": to_hex(nonce)}).encode()
     digest = job.artifacts.put(opening, durable=True)

@@ -67,22 +67,35 @@ class ArtifactStore:
 
     def path(self, digest: str) -> Path:
         """A local, verified file with the digest's bytes, for memory-mapping. Raises Corrupt."""
-        local = Path(self._path(digest)) if self._local else self._scratch / digest
+        if self._local:
+            return _verified(Path(self._path(digest)), digest)
+        local = self._scratch / digest
+        if local.exists():
+            try:
+                return _verified(local, digest)
+            except Corrupt:
+                local.unlink(missing_ok=True)  # only the copy is damaged, perhaps: fetched once more
+        partial = local.with_suffix(f".{os.getpid()}")
         try:
-            if not self._local and not local.exists():
-                self._scratch.mkdir(parents=True, exist_ok=True)
-                partial = local.with_suffix(f".{os.getpid()}")
-                self._fs.get_file(self._path(digest), str(partial))
-                partial.replace(local)
-            with local.open("rb") as source:
-                found = hashlib.file_digest(source, "sha256").hexdigest()
+            self._scratch.mkdir(parents=True, exist_ok=True)
+            self._fs.get_file(self._path(digest), str(partial))
+            _verified(partial, digest)
+            partial.replace(local)
         except FileNotFoundError:
             raise Corrupt(f"artifact {digest} is missing") from None
         except OSError as error:
             raise Retryable(f"artifact store: {error}") from error
-        if found != digest:
-            raise Corrupt(f"artifact {digest} is damaged")
+        finally:
+            partial.unlink(missing_ok=True)
         return local
+
+    def is_whole(self, digest: str) -> bool:
+        """Whether the digest's bytes are there and are its own. Raises Retryable when the store is away."""
+        try:
+            self.path(digest)
+        except Corrupt:
+            return False
+        return True
 
     def get_array(self, digest: str) -> NDArray[Any]:
         """The array of a digest, memory-mapped and read-only. Raises Corrupt."""
@@ -115,6 +128,20 @@ class ArtifactStore:
                         sink.write(chunk)
         except OSError as error:
             raise Retryable(f"artifact store: {error}") from error
+
+
+def _verified(path: Path, digest: str) -> Path:
+    """The path, if its bytes are the digest's. Raises Corrupt."""
+    try:
+        with path.open("rb") as source:
+            found = hashlib.file_digest(source, "sha256").hexdigest()
+    except FileNotFoundError:
+        raise Corrupt(f"artifact {digest} is missing") from None
+    except OSError as error:
+        raise Retryable(f"artifact store: {error}") from error
+    if found != digest:
+        raise Corrupt(f"artifact {digest} is damaged")
+    return path
 
 
 def _write_local(target: Path, source: IO[bytes], durable: bool) -> None:

@@ -51,7 +51,6 @@ class Claims(LedgerBase):
                     owner=owner,
                     lease_until=self._now() + self._lease_seconds,
                     not_before=None,
-                    progress={},
                     updated_at=time.time(),
                 )
             )
@@ -131,7 +130,6 @@ class Claims(LedgerBase):
                     "driven_at": self._now(),
                     "attempts": 0,
                     "error": None,
-                    "progress": {},
                     "updated_at": now,
                 },
             )

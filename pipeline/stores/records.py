@@ -97,7 +97,7 @@ class Run:
     #: Unix seconds at which submissions close.
     deadline: int
     error: str | None
-    #: The running stage's own words: epoch, loss, ...
+    #: What a stage last reported: epoch, loss, ... It stays until another one reports.
     progress: Mapping[str, Any]
     created_at: float
     updated_at: float

@@ -21,7 +21,9 @@ from pipeline.stores.claims import Claims
 from pipeline.stores.database import open_database
 from pipeline.stores.intake import Intake
 from pipeline.stores.ledger_base import PAYLOAD, STAGES, noted, under
-from pipeline.stores.records import Run, Stage, StageResult, State
+from pipeline.stores.records import Refusal as Refusal
+from pipeline.stores.records import Run as Run
+from pipeline.stores.records import Stage, StageResult, State
 from pipeline.stores.run_tables import notes, outputs, runs
 from pipeline.stores.sweeps import Sweeps
 

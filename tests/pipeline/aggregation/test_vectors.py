@@ -1,5 +1,7 @@
 """Every step of the publisher's and the aggregator's half against the known answers."""
 
+from functools import cache
+
 import numpy as np
 import pytest
 
@@ -8,18 +10,44 @@ from pipeline.aggregation.collect import check_header, check_submission
 from pipeline.aggregation.decrypt import Aggregate, aggregate
 from pipeline.aggregation.function_key import InvalidMasks, build_request, check_key, issue_key
 from pipeline.aggregation.support import next_support
+from pipeline.curve.arrays import bytes_from_words, words_from_ints
+from pipeline.curve.contract import Points
 from pipeline.curve.reference import ReferenceKernel
-from pipeline.curve.words import big_endian, ints_to_words
 from pipeline.errors import Rejected
 from pipeline.protocol.block import Audit, Block
 from pipeline.protocol.encodings import from_hex, scalar_to_hex, to_hex
 from pipeline.protocol.function_key import KeyRequest, SignedHeader
 from pipeline.protocol.signing import SecretKey, canonical, digest_of, signer_of
-from pipeline.protocol.submission import Header, Submission
+from pipeline.protocol.submission import Header
 from pipeline.protocol.task import Task
-from tests.known_answers import CASES, Case, case, refused
+from tests.known_answers import NAMES as CASES
+from tests.known_answers import bad, case_named, secret, submission_of, support_size, task_of
 
 KERNEL = ReferenceKernel()
+
+
+class Case:
+    """One round of the vectors."""
+
+    def __init__(self, name: str) -> None:
+        self.document = case_named(name)
+        self.task = task_of(self.document)
+        self.publisher = secret(self.document["publisherSecretKey"])
+        self.aggregator = secret(self.document["aggregatorSecretKey"])
+        self.miners = self.document["miners"]
+        self.support_size = support_size(self.document)
+        self.groups = self.task.groups(self.support_size)
+        self.headers = [
+            SignedHeader(header=submission_of(miner).header, signature=miner["signature"]) for miner in self.miners
+        ]
+
+    def points(self, miner) -> Points:
+        return KERNEL.read_points32(submission_of(miner).ciphertext, self.groups + 1)
+
+
+@cache
+def case(name: str) -> Case:
+    return Case(name)
 
 
 @pytest.fixture(params=CASES)
@@ -29,7 +57,7 @@ def one(request: pytest.FixtureRequest) -> Case:
 
 def test_every_submission_is_accepted_with_its_points(one: Case) -> None:
     for miner in one.miners:
-        points = check_submission(one.task, one.submission(miner), len(one.support), KERNEL)
+        points = check_submission(one.task, submission_of(miner), one.support_size, KERNEL)
         assert np.array_equal(points, one.points(miner))
         assert Header.from_document(miner["header"]).submission_hash == miner["submissionHash"]
 
@@ -45,14 +73,14 @@ def test_the_publisher_issues_the_vectors_key_and_the_aggregator_takes_it(one: C
     assert [to_hex(key.key[start : start + 32]) for start in range(0, len(key.key), 32)] == one.document["functionKey"]
     assert key.body(request) == one.document["signed"]["key"]["body"]
     assert key.signature == one.document["signed"]["key"]["signature"]
-    assert to_hex(big_endian(check_key(one.task, request, key, one.groups, KERNEL))) == to_hex(key.key)
+    assert to_hex(bytes_from_words(check_key(one.task, request, key, one.groups, KERNEL))) == to_hex(key.key)
 
 
 def aggregate_of(one: Case) -> Aggregate:
-    key = ints_to_words((int(text, 16) for text in one.document["functionKey"]), 4)
+    key = words_from_ints((int(text, 16) for text in one.document["functionKey"]), 4)
     headers = [entry.header for entry in one.headers]
     submissions = [one.points(miner) for miner in one.miners]
-    return aggregate(one.task, len(one.support), headers, submissions, key, one.aggregator, KERNEL)
+    return aggregate(one.task, one.support_size, headers, submissions, key, one.aggregator, KERNEL)
 
 
 def test_the_sum_is_the_miners_and_what_overflows_is_dropped(one: Case) -> None:
@@ -99,7 +127,7 @@ def block_and_audit(one: Case) -> tuple[Block, Audit]:
 def test_the_block_passes_every_check_of_a_reader(one: Case) -> None:
     block, audit = block_and_audit(one)
     assert block.block_hash == one.document["signed"]["block"]["digest"]
-    check_block(one.task, block, audit, len(one.support))
+    check_block(one.task, block, audit, one.support_size)
 
 
 @pytest.mark.parametrize(
@@ -120,7 +148,7 @@ def test_a_block_with_another_hash_is_refused_even_when_the_aggregator_signs_it(
     document = {**block.document, member: "0x" + "11" * 32}
     document["signature"] = one.aggregator.sign("block", document)
     with pytest.raises(Rejected, match=reason):
-        check_block(one.task, Block.decode(canonical(document)), audit, len(one.support))
+        check_block(one.task, Block.decode(canonical(document)), audit, one.support_size)
 
 
 def test_a_participant_left_out_of_the_block_is_noticed() -> None:
@@ -129,13 +157,14 @@ def test_a_participant_left_out_of_the_block_is_noticed() -> None:
     document = {**block.document, "participants": block.document["participants"][1:]}
     document["signature"] = one.aggregator.sign("block", document)
     with pytest.raises(Rejected, match="participants are not those of the request"):
-        check_block(one.task, Block.decode(canonical(document)), audit, len(one.support))
+        check_block(one.task, Block.decode(canonical(document)), audit, one.support_size)
 
 
-BAD = refused()
+BAD = bad()
 BAD_TASK = Task.from_document(BAD["task"])
+BAD_SUPPORT_SIZE = int(np.unpackbits(np.frombuffer(from_hex(BAD["support"]), dtype=np.uint8)).sum())
 #: How our reasons name what the vectors call it.
-NAMES = {
+REASONS = {
     "proof of encryption": "proof of encryption",
     "malformed": "points:|wish: spare|wish:",
     "signature": "bad signature",
@@ -148,37 +177,26 @@ NAMES = {
 }
 
 
-def submission_of(entry) -> Submission:
-    return Submission(
-        header=Header.from_document(entry["header"]),
-        signature=entry["signature"],
-        ciphertext=from_hex(entry["ciphertext"]),
-        wish=from_hex(entry["wish"]),
-    )
-
-
 @pytest.mark.parametrize(
     "entry", [entry for entry in BAD["cases"] if entry["refusedBy"] == "aggregator"], ids=lambda entry: entry["name"]
 )
 def test_the_aggregator_refuses_a_bad_submission_for_its_reason(entry) -> None:
-    support_size = int(np.unpackbits(np.frombuffer(from_hex(BAD["support"]), dtype=np.uint8)).sum())
-    with pytest.raises(Rejected, match=NAMES[entry["refusedFor"]]):
-        check_submission(BAD_TASK, submission_of(entry), support_size, KERNEL)
+    with pytest.raises(Rejected, match=REASONS[entry["refusedFor"]]):
+        check_submission(BAD_TASK, submission_of(entry), BAD_SUPPORT_SIZE, KERNEL)
 
 
 def test_the_publisher_refuses_masks_that_are_not_the_miners_and_names_the_submission() -> None:
     (entry,) = [entry for entry in BAD["cases"] if entry["refusedBy"] == "publisher"]
-    support_size = int(np.unpackbits(np.frombuffer(from_hex(BAD["support"]), dtype=np.uint8)).sum())
-    bad = submission_of(entry)
-    check_submission(BAD_TASK, bad, support_size, KERNEL)
+    cheat = submission_of(entry)
+    check_submission(BAD_TASK, cheat, BAD_SUPPORT_SIZE, KERNEL)
     one = case("packed")
     assert one.task.task_hash == BAD_TASK.task_hash
-    others = [header for header in one.headers if header.header.miner != bad.header.miner]
-    submissions = [*others, SignedHeader(header=bad.header, signature=bad.signature)]
+    others = [header for header in one.headers if header.header.miner != cheat.header.miner]
+    submissions = [*others, SignedHeader(header=cheat.header, signature=cheat.signature)]
     request = build_request(one.task, submissions, one.groups, one.aggregator, KERNEL)
     with pytest.raises(InvalidMasks) as caught:
         issue_key(one.task, request, one.groups, one.publisher, KERNEL)
-    assert caught.value.invalid == [bad.header.submission_hash]
+    assert caught.value.invalid == [cheat.header.submission_hash]
 
 
 @pytest.mark.parametrize(

@@ -44,13 +44,14 @@ def test_runs_are_listed_and_chosen(ledger):
     assert ledger.counts() == {(State.QUEUED, Stage.FETCH): 1, (State.REJECTED, Stage.FETCH): 1}
 
 
-def test_progress_shows_while_the_stage_runs(ledger):
+def test_progress_shows_until_there_is_other_progress(ledger):
     run_id = add(ledger)
     claim = ledger.claim(run_id, "fetch", ME)
     ledger.report(claim, {"epoch": 2, "loss": 0.5})
     assert ledger.run(run_id).progress == {"epoch": 2, "loss": 0.5}
     ledger.commit(claim, {}, {})
-    assert ledger.run(run_id).progress == {}
+    ledger.report(ledger.claim(run_id, "data", ME), {"samples": 9})
+    assert ledger.run(run_id).progress == {"samples": 9}
 
 
 @pytest.mark.parametrize("end", ["kill", "reject"])

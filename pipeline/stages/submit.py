@@ -1,0 +1,86 @@
+"""Stage 7, submit: sign the header, keep the exact bytes, send them until the aggregator's receipt is in (section 5).
+
+The bytes and the intent to send them are on disk before the first one leaves, and so is the score's opening: whatever dies
+in between, the same bytes follow, which the aggregator answers with the same receipt.
+"""
+
+from pipeline.errors import Corrupt, Misconfigured
+from pipeline.parties.aggregator import submit
+from pipeline.protocol.signing import canonical
+from pipeline.protocol.strict import read_json
+from pipeline.protocol.submission import Header, Submission
+from pipeline.stages.contract import Job, Output
+
+
+def run(job: Job) -> Output:
+    """Returns the artifacts `payload` and `receipt`, and the figures submissionHash, payloadBytes and receivedAt.
+
+    Raises Retryable and Rejected as `parties.aggregator.submit`, Misconfigured without the identity's key, Corrupt where
+    the opening or another input is missing or damaged.
+    """
+    # A commitment whose opening is lost is worth nothing: it does not leave.
+    job.artifacts.get(_input(job, "opening"))
+    header = Header.from_document(read_json(job.artifacts.get(_input(job, "header"))))
+    digest, payload = _payload(job, header)
+    receipt = submit(
+        job.task.aggregator_url,
+        payload,
+        submission_hash=header.submission_hash,
+        aggregator_address=job.task.aggregator_address,
+        timeout=job.settings.http_timeout_seconds,
+    )
+    return Output(
+        artifacts={
+            "payload": digest,
+            "receipt": job.artifacts.put(canonical(receipt.document), durable=True),
+        },
+        figures={
+            "submissionHash": header.submission_hash,
+            "payloadBytes": len(payload),
+            "receivedAt": receipt.received_at,
+        },
+    )
+
+
+def _payload(job: Job, header: Header) -> tuple[str, bytes]:
+    """The bytes to send, and their digest, which is part of the run when this returns."""
+    noted = job.inputs.get("payload")
+    if noted is not None:
+        try:
+            return noted, job.artifacts.get(noted)
+        except Corrupt:
+            # Nothing in a submission is random once its header stands (signatures are RFC 6979's): the same bytes come out.
+            return noted, _sign(job, header, expected=noted)
+    payload = _sign(job, header)
+    digest = job.artifacts.put(payload, durable=True)
+    job.note("payload", digest)
+    return digest, payload
+
+
+def _sign(job: Job, header: Header, *, expected: str | None = None) -> bytes:
+    if job.secret_key is None:
+        raise Misconfigured(f"the submit pool must hold the key of {job.identity.address}; see `flfleet doctor`")
+    key = job.secret_key()
+    if key.address != header.miner:
+        raise Misconfigured(
+            f"the key of {job.identity.name} is {key.address}'s; this run was encrypted by {header.miner}"
+        )
+    wish = job.artifacts.get(job.inputs["wish"]) if "wish" in job.inputs else None
+    payload = Submission(
+        header=header,
+        signature=key.sign("submission", header.document),
+        ciphertext=job.artifacts.get(_input(job, "ciphertext")),
+        wish=wish,
+    ).encode()
+    if expected is not None and job.artifacts.put(payload, durable=True) != expected:
+        raise Corrupt(
+            f"artifact {expected} (the submission that may be out) is damaged and does not come out alike again"
+        )
+    return payload
+
+
+def _input(job: Job, name: str) -> str:
+    try:
+        return job.inputs[name]
+    except KeyError:
+        raise Corrupt(f"run {job.run_id} names no artifact {name!r}") from None

@@ -1,0 +1,20 @@
+"""Which stages remain for a run, as one Celery chain: the next stage's message leaves when a stage has committed."""
+
+from celery import chain
+
+from pipeline.stages.contract import Stage
+from tasks.app import app
+
+
+def remaining(run_id: str, stage: Stage, token: int) -> chain:
+    """The stages from `stage` on, each on its queue by the app's routes. The ids are for people: the ledger decides who works."""
+    stages = list(Stage)
+    return chain(
+        app.signature(f"flfleet.{name}", args=(run_id,), task_id=f"{run_id}.{name}.{token}", immutable=True)
+        for name in stages[stages.index(stage) :]
+    )
+
+
+def start(run_id: str, stage: Stage, token: int) -> None:
+    """Sends a run on its way. Two chains of one run do no harm: claims let one of them through."""
+    remaining(run_id, stage, token).apply_async()

@@ -1,0 +1,104 @@
+"""flfleet.poll: asks the backend for open tasks, judges each for each miner, makes runs and sends them on their way."""
+
+import time
+from collections.abc import Iterable, Sequence
+
+import structlog
+
+from pipeline.errors import Misconfigured, Rejected, Retryable
+from pipeline.parties.backend import UnreadableTask, open_tasks
+from pipeline.protocol.admission import Circumstances, Policy, authenticity, refusals
+from pipeline.protocol.task import Task
+from pipeline.settings import Settings, current
+from pipeline.stages.contract import Stage
+from pipeline.stores.keys import Identity, identities
+from pipeline.stores.records import Refusal
+from pipeline.stores.runs import RunLedger
+from tasks.app import app
+from tasks.chain import start
+from tasks.holdings import ledger
+
+_log = structlog.get_logger(__name__)
+
+
+@app.task(name="flfleet.poll", ignore_result=True, throws=(Retryable, Rejected, Misconfigured))
+def poll() -> str:
+    """One look at the task board. A poll that fails is nothing: the next one comes in seconds."""
+    settings = current()
+    found = open_tasks(settings.backend_url, timeout=settings.http_timeout_seconds)
+    added = admit(found, identities(settings), settings, ledger())
+    for run_id in added:
+        start(run_id, next(iter(Stage)), token=0)
+    return f"{len(found)} open, {len(added)} new runs"
+
+
+def admit(
+    found: Iterable[Task | UnreadableTask], miners: Sequence[Identity], settings: Settings, book: RunLedger
+) -> list[str]:
+    """Makes the runs that are to be made and writes the refusals down. Returns the new runs' ids."""
+    policy, own = policy_of(settings), frozenset(miner.address for miner in miners)
+    added: list[str] = []
+    for task in found:
+        if isinstance(task, UnreadableTask):
+            _refuse(book, task.entry_hash, "", task.task_id, task.round, task.reasons)
+            continue
+        have = book.miners_of(task.task_hash)
+        for miner in miners:
+            if miner.address not in have and (run_id := _admit(task, miner, own, policy, book)) is not None:
+                _log.info("run added", run=run_id, task=task.task_id, round=task.round, miner=miner.address)
+                added.append(run_id)
+    return added
+
+
+def policy_of(settings: Settings) -> Policy:
+    """The operator's floors, from the settings."""
+    return Policy(
+        trusted_publishers=frozenset(settings.trusted_publishers),
+        trusted_aggregators=frozenset(settings.trusted_aggregators),
+        known_miners=frozenset(settings.known_miners),
+        min_known_participants=settings.min_known_participants,
+        min_coordinates=settings.min_coordinates,
+        max_submissions_per_model=settings.max_submissions_per_model,
+        max_dimension=settings.max_dimension,
+        allow_unsigned_tasks=settings.allow_unsigned_tasks,
+        has_ipfs=bool(settings.ipfs_api or settings.ipfs_gateways),
+    )
+
+
+def _admit(task: Task, miner: Identity, own: frozenset[str], policy: Policy, book: RunLedger) -> str | None:
+    # Only a trusted publisher's task takes its (taskID, round): else anybody could take it before the true one comes.
+    trusted = not authenticity(task, policy)
+    standing = book.add_task(task) if trusted else book.standing_task(task.task_id, task.round)
+    folder = miner.data / task.dataset
+    here = Circumstances(
+        address=miner.address,
+        own=own,
+        data_folder=str(folder),
+        holds_dataset=folder.is_dir(),
+        standing_task=standing,
+        submissions=book.submissions_for_model(
+            miner.address, task.dataset, task.model_sha256.hex(), but=task.task_hash
+        ),
+        now=time.time(),
+    )
+    reasons = refusals(task, policy, here)
+    if reasons:
+        _refuse(book, task.task_hash, miner.address, task.task_id, task.round, reasons)
+        return None
+    # Counted once more inside: two polls at a time must not make two runs over one model.
+    return book.add_run(task, miner.address, miner.name, max_submissions=policy.max_submissions_per_model)
+
+
+def _refuse(
+    book: RunLedger, task_hash: str, miner: str, task_id: str, round_number: int, reasons: Sequence[str]
+) -> None:
+    refusal = Refusal(
+        task_hash=task_hash,
+        miner=miner,
+        task_id=task_id,
+        round=round_number,
+        reasons=tuple(reasons),
+        created_at=time.time(),
+    )
+    if book.refuse(refusal):
+        _log.warning("task refused", task=task_id, round=round_number, miner=miner, reasons=list(reasons))

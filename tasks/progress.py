@@ -1,0 +1,44 @@
+"""A stage's progress, for people: into the ledger (status, demo) and as a Celery event (Flower), at most once a second.
+
+There is no result backend, so `update_state` would go nowhere. Flower shows a `task-progress` event as the task's state
+PROGRESS with the event's `result` beside it.
+"""
+
+import time
+from collections.abc import Mapping
+from typing import Any
+
+import celery
+from kombu.exceptions import OperationalError
+
+from pipeline.stores.records import Claim
+from pipeline.stores.runs import RunLedger
+from tasks.leases import RenewedLease
+
+INTERVAL_SECONDS = 1.0
+
+
+class Progress:
+    """The `report` of a `Job`. Raises Fenced where the run is somebody else's, so that a long stage stops early."""
+
+    def __init__(self, task: celery.Task, ledger: RunLedger, claim: Claim, lease: RenewedLease) -> None:
+        self._task, self._ledger, self._claim, self._lease = task, ledger, claim, lease
+        self._next = 0.0
+
+    def __call__(self, progress: Mapping[str, Any]) -> None:
+        """Shows it, unless the last one is less than a second old."""
+        self._lease.check()
+        if time.monotonic() < self._next:
+            return
+        self._next = time.monotonic() + INTERVAL_SECONDS
+        self._ledger.report(self._claim, progress)
+        if not self._task.request.called_directly and not self._task.request.is_eager:
+            self._send(progress)
+
+    def _send(self, progress: Mapping[str, Any]) -> None:
+        text = ", ".join(f"{name} {value}" for name, value in progress.items())
+        try:
+            # Without retries: a training must not wait for a broker that restarts.
+            self._task.send_event("task-progress", retry=False, result=text)
+        except OperationalError:
+            return
