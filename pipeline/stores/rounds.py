@@ -132,6 +132,16 @@ class RoundLedger(PartyLedger):
             )
         return changed.rowcount == 1
 
+    def abort_open(self, task_id: str, number: int, *, reason: str) -> bool:
+        """From OPEN to ABORTED. False where it is not open."""
+        with self._writing(durable=True) as connection:
+            changed = connection.execute(
+                rounds.update()
+                .where(_is(task_id, number), rounds.c.state == RoundState.OPEN)
+                .values(state=RoundState.ABORTED, reason=reason, updated_at=time.time())
+            )
+        return changed.rowcount == 1
+
     def claim(self, task_id: str, number: int) -> RoundLease | None:
         """The lease of a round that is being closed, or None: it is not, or a live worker has it."""
         which = and_(_is(task_id, number), rounds.c.state.in_((RoundState.CLOSING, RoundState.AWAITING_VERIFICATION)))

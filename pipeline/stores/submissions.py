@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Engine, and_, func, select
+from sqlalchemy import ColumnElement, Connection, Engine, and_, func, or_, select
 from sqlalchemy.exc import IntegrityError
 
 from pipeline.errors import Retryable
@@ -163,9 +163,18 @@ class SubmissionLedger(PartyLedger):
         """Gives the lease back without a verdict. Raises LeaseLost."""
         self._write(stored, {"owner": None, "lease_until": None})
 
-    def refuse(self, stored: Stored, status: int, reasons: Sequence[str]) -> None:
-        """Refused, with every reason. Raises LeaseLost."""
-        self._write(stored, {"state": Verdict.REFUSED, "status": status, "reasons": list(reasons), "owner": None})
+    def refuse(self, stored: Stored, status: int, reasons: Sequence[str]) -> list[str]:
+        """Refused, with every reason; the artifacts that nothing else names may go. Raises LeaseLost."""
+        verdict = {"state": Verdict.REFUSED, "status": status, "reasons": list(reasons), "owner": None}
+        with self._writing() as connection:
+            leases.write(connection, submissions, submissions.c.id == stored.id, stored.token, verdict)
+            return [digest for digest in (stored.ciphertext, stored.wish) if digest and self._is_free(connection, digest)]
+
+    def forget(self, stored: Stored) -> None:
+        """As if it had never come. Raises LeaseLost."""
+        with self._writing() as connection:
+            leases.write(connection, submissions, submissions.c.id == stored.id, stored.token, {"owner": None})
+            connection.execute(submissions.delete().where(submissions.c.id == stored.id))
 
     def accept(self, stored: Stored, receipt: Receipt) -> bool:
         """Accepted; True where it was the last one that the round takes, which is then CLOSING.
@@ -175,6 +184,7 @@ class SubmissionLedger(PartyLedger):
         try:
             with self._writing(durable=True) as connection:
                 self._known(connection, stored.header, "")
+                self._raise_for_shared_mask(connection, stored.header)
                 maximum = self._raise_if_closed(connection, stored.task_id, stored.round, stored.received_at)
                 values = {"state": Verdict.ACCEPTED, "receipt": json.dumps(receipt.document), "owner": None}
                 leases.write(connection, submissions, submissions.c.id == stored.id, stored.token, values)
@@ -217,6 +227,12 @@ class SubmissionLedger(PartyLedger):
             raise Closed(f"closed: all {row.max_miners} submissions of round {number} of {task_id} are in")
         return int(row.max_miners)
 
+    def _raise_for_shared_mask(self, connection: Connection, header: Header) -> None:
+        # The publisher refuses a request in which a maskKey stands twice, and with it the honest ones of the round.
+        which = and_(_of(header.task_id, header.round), submissions.c.state == Verdict.ACCEPTED)
+        if any(other.header.mask_key == header.mask_key for other in self._select(connection, which)):
+            raise Conflict("maskKey: another submission of this round has the same one; it must be fresh for each")
+
     def _raise_if_busy(self, connection: Connection, header: Header) -> None:
         mine = and_(_of(header.task_id, header.round), submissions.c.miner == header.miner)
         states = connection.execute(
@@ -231,6 +247,11 @@ class SubmissionLedger(PartyLedger):
     def _count(self, connection: Connection, task_id: str, number: int) -> int:
         which = and_(_of(task_id, number), submissions.c.state == Verdict.ACCEPTED)
         return int(connection.execute(select(func.count()).select_from(submissions).where(which)).scalar_one())
+
+    def _is_free(self, connection: Connection, digest: str) -> bool:
+        named = or_(submissions.c.ciphertext == digest, submissions.c.wish == digest)
+        needed = and_(named, submissions.c.state != Verdict.REFUSED)
+        return connection.execute(select(submissions.c.id).where(needed).limit(1)).one_or_none() is None
 
     def _write(self, stored: Stored, values: dict[str, Any]) -> None:
         with self._writing() as connection:
