@@ -222,9 +222,7 @@ def form(closing: Closing) -> Closing:
     """Signs the block and keeps it with its audit data."""
     desk, row, request = closing.desk, closing.row, closing.request()
     total = _aggregate(closing)
-    model = NewModel(
-        sha256="0x" + row.new_model, url=model_url(desk.settings, row.new_model), accuracy=row.accuracy
-    )
+    model = NewModel(sha256="0x" + row.new_model, url=model_url(desk.settings, row.new_model), accuracy=row.accuracy)
     support = desk.artifacts.get(row.next_support)
     block = form_block(closing.task, request, closing.key(), total, model, support, int(time.time()), desk.key)
     wishes = tuple(_wishes(closing))
