@@ -168,7 +168,9 @@ class SubmissionLedger(PartyLedger):
         verdict = {"state": Verdict.REFUSED, "status": status, "reasons": list(reasons), "owner": None}
         with self._writing() as connection:
             leases.write(connection, submissions, submissions.c.id == stored.id, stored.token, verdict)
-            return [digest for digest in (stored.ciphertext, stored.wish) if digest and self._is_free(connection, digest)]
+            return [
+                digest for digest in (stored.ciphertext, stored.wish) if digest and self._is_free(connection, digest)
+            ]
 
     def forget(self, stored: Stored) -> None:
         """As if it had never come. Raises LeaseLost."""
@@ -207,9 +209,7 @@ class SubmissionLedger(PartyLedger):
             raise Conflict(
                 f"duplicate: another submission of {header.miner} is in the round: {found.header.submission_hash}"
             )
-        same = and_(
-            mine, submissions.c.submission_hash == header.submission_hash, submissions.c.body == body
-        )
+        same = and_(mine, submissions.c.submission_hash == header.submission_hash, submissions.c.body == body)
         return next(iter(self._select(connection, same)), None)
 
     def _raise_if_closed(self, connection: Connection, task_id: str, number: int, received_at: int) -> int:
@@ -238,7 +238,7 @@ class SubmissionLedger(PartyLedger):
         states = connection.execute(
             select(submissions.c.state, func.count()).where(mine).group_by(submissions.c.state)
         ).all()
-        counts = {state: count for state, count in states}
+        counts: dict[str, int] = {row[0]: row[1] for row in states}
         if counts.get(Verdict.PENDING):
             raise Retryable("another submission of this miner is being verified", retry_after=2.0)
         if counts.get(Verdict.REFUSED, 0) >= MAX_REFUSED:
