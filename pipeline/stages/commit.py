@@ -12,11 +12,11 @@ from pipeline.stages.contract import Job, Output
 
 
 def run(job: Job) -> Output:
-    """Artifact `opening` (durable), JSON {"score": decimal, "nonce": hex}; figure `score_commit`."""
+    """Artifact `opening` (durable), JSON {"score": decimal, "nonce": hex}; figure `scoreCommit`."""
     values: NDArray[np.int32] = job.artifacts.get_array(job.inputs["values"])
     score = score_uint(values, job.task.quantization.scale)
     nonce = secrets.token_bytes(NONCE_BYTES)
     opening = json.dumps({"score": str(score), "nonce": to_hex(nonce)}).encode()
     digest = job.artifacts.put(opening, durable=True)
     committed = commitment(score, nonce, job.task.task_id, job.identity.address)
-    return Output(artifacts={"opening": digest}, figures={"score_commit": to_hex(committed)})
+    return Output(artifacts={"opening": digest}, figures={"scoreCommit": to_hex(committed)})

@@ -21,8 +21,8 @@ def run(job: Job) -> Output:
     clipped = int((np.abs(compressed.values) == task.level).sum())
     figures = {
         "coordinates": len(compressed.values),
-        "at_the_limit": clipped,
-        "residual_norm": float(np.linalg.norm(compressed.residual)),
+        "atLimit": clipped,
+        "residualNorm": float(np.linalg.norm(compressed.residual)),
     }
     artifacts = {
         "values": job.artifacts.put_array(compressed.values),

@@ -16,11 +16,11 @@ def run(job: Job) -> Output:
     task, store = job.task, job.artifacts
     values: NDArray[np.int32] = store.get_array(job.inputs["values"])
     encryption = encrypt(
-        kernel(job.settings.curve_kernel),
+        kernel(job.settings.curve_kernel, job.settings.cache),
         task,
         job.identity.point33,
         pack(values, task.base, task.quantization.pack),
-        score_commit=from_hex(job.figures["score_commit"], 32),
+        score_commit=from_hex(job.figures["scoreCommit"], 32),
         wish=store.get(job.inputs["wish"]) if "wish" in job.inputs else None,
         randomness=Randomness.fresh(),
     )
@@ -28,4 +28,4 @@ def run(job: Job) -> Output:
         "header": store.put(canonical(encryption.header), durable=True),
         "ciphertext": store.put(encryption.ciphertext, durable=True),
     }
-    return Output(artifacts=artifacts, figures={"ciphertext_bytes": len(encryption.ciphertext)})
+    return Output(artifacts=artifacts, figures={"ciphertextBytes": len(encryption.ciphertext)})

@@ -52,40 +52,48 @@ def stages(monkeypatch) -> dict[str, Callable[[Job], Output]]:
     return functions
 
 
-@pytest.fixture
-def memory_broker(monkeypatch) -> Iterator[None]:
+@pytest.fixture(scope="module")
+def memory_app() -> Iterator[None]:
     """The app on kombu's in-memory broker. The miner's own modules are enough for its worker."""
-    modules = ["tasks.stages", "tasks.polling", "tasks.sweeping"]
-    before = {
-        name: app.conf[name] for name in ("broker_url", "include", "broker_transport_options", "task_publish_retry")
+    changes = {
+        "broker_url": "memory://",
+        "include": ["tasks.stages", "tasks.polling", "tasks.sweeping"],
+        "broker_transport_options": {"polling_interval": 0.01},
+        "task_publish_retry": False,
     }
-    app.conf.update(
-        broker_url="memory://",
-        include=modules,
-        broker_transport_options={"polling_interval": 0.01},
-        task_publish_retry=False,
-    )
+    before = {name: app.conf[name] for name in changes}
+    app.conf.update(changes)
     _forget_connections()
     app.loader.import_default_modules()
-    with app.connection_for_write() as connection, connection.channel() as channel:
-        for queue in app.amqp.queues:
-            channel.queue_purge(queue)
     yield
     app.conf.update(before)
     _forget_connections()
+
+
+@pytest.fixture
+def memory_broker(memory_app) -> None:
+    """Its queues, empty."""
+    with app.connection_for_write() as connection, connection.channel() as channel:
+        for queue in app.amqp.queues:
+            channel.queue_purge(queue)
+
+
+@pytest.fixture(scope="module")
+def running_worker(memory_app) -> Iterator[None]:
+    """A Celery worker in a thread, on every queue; stopping it takes seconds, so a module shares it."""
+    with start_worker(app, pool="solo", perform_ping_check=False, shutdown_timeout=10, without_heartbeat=True):
+        yield
+
+
+@pytest.fixture
+def worker(fleet, stages, memory_broker, running_worker) -> None:
+    """The worker at work for this test's fleet and stages."""
 
 
 def _forget_connections() -> None:
     kombu.pools.reset()
     app._pool = None
     app.amqp._producer_pool = None
-
-
-@pytest.fixture
-def worker(fleet, stages, memory_broker) -> Iterator[None]:
-    """A Celery worker in a thread, on every queue."""
-    with start_worker(app, pool="solo", perform_ping_check=False, shutdown_timeout=10, without_heartbeat=True):
-        yield
 
 
 @pytest.fixture

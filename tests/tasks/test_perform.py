@@ -10,7 +10,6 @@ from pipeline.stores.owners import this_process
 from pipeline.stores.records import State
 from tasks import progress
 from tasks.app import app
-from tasks.chain import start
 from tasks.holdings import artifacts
 from tests.signed_tasks import MINERS, make_task
 
@@ -29,48 +28,6 @@ def do(stage: str, run_id: str) -> str:
 
     result = app.tasks[f"flfleet.{stage}"].apply((run_id,))
     return result.result if isinstance(result.result, str) else repr(result.result)
-
-
-def wait_for(ledger, run_id, *states, seconds=10.0):
-    until = time.monotonic() + seconds
-    while (run := ledger.run(run_id)).state not in states and time.monotonic() < until:
-        time.sleep(0.01)
-    assert run.state in states, run
-    return run
-
-
-def test_a_chain_takes_a_run_through_every_stage(worker, fleet, stages):
-    seen = []
-
-    def note(stage):
-        def run(job):
-            seen.append(stage)
-            return Output(
-                artifacts={f"from-{stage}": artifacts().put(stage.encode())}, figures={stage.value: job.task.round}
-            )
-
-        return run
-
-    for stage in Stage:
-        stages[stage] = note(stage)
-    run_id = add(fleet)
-    start(run_id, Stage.FETCH, 0)
-    run = wait_for(fleet, run_id, State.ACCEPTED)
-    assert seen == list(Stage)
-    assert run.token == 7
-    assert set(run.artifacts) == {f"from-{stage}" for stage in Stage}
-
-
-def test_two_chains_of_one_run_do_its_stages_once(worker, fleet, stages):
-    seen = []
-    for stage in Stage:
-        stages[stage] = lambda job, stage=stage: seen.append(stage) or Output()
-    run_id = add(fleet)
-    start(run_id, Stage.FETCH, 0)
-    start(run_id, Stage.FETCH, 0)
-    wait_for(fleet, run_id, State.ACCEPTED)
-    time.sleep(0.1)
-    assert seen == list(Stage)
 
 
 def test_a_stage_that_is_elsewhere_at_work_is_left_alone(fleet, stages):
@@ -146,39 +103,6 @@ def test_a_bug_is_tried_up_to_the_limit(fleet, stages):
     assert run.state == State.DEAD
     assert "3 attempts of stage fetch" in run.error
     assert "ZeroDivisionError: division by zero" in run.error
-
-
-def test_a_failed_stage_ends_its_chain(worker, fleet, stages):
-    seen = []
-    stages[Stage.DATA] = raising(Rejected("no"))
-    stages[Stage.TRAIN] = lambda job: seen.append(job) or Output()
-    run_id = add(fleet)
-    start(run_id, Stage.FETCH, 0)
-    wait_for(fleet, run_id, State.REJECTED)
-    time.sleep(0.1)
-    assert seen == []
-
-
-def test_a_damaged_artifact_is_made_again_and_the_run_goes_on(worker, fleet, stages):
-    store = artifacts()
-
-    def train(job):
-        return Output(artifacts={"delta": store.put(b"delta")})
-
-    def compress(job):
-        if not made:
-            store.delete(job.inputs["delta"])
-            made.append(True)
-        store.get(job.inputs["delta"])
-        return Output()
-
-    made = []
-    stages[Stage.TRAIN], stages[Stage.COMPRESS] = train, compress
-    run_id = add(fleet)
-    start(run_id, Stage.FETCH, 0)
-    run = wait_for(fleet, run_id, State.ACCEPTED)
-    # Seven stages, train and compress once more.
-    assert run.token == 9
 
 
 def test_what_is_damaged_for_ever_is_dead(fleet, stages, memory_broker):
