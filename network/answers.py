@@ -4,6 +4,7 @@ TooLarge 413, NotFound 404, Forbidden 403, Closed 410, Conflict 409, other Rejec
 """
 
 import math
+import re
 from collections.abc import AsyncIterator, Mapping
 
 from fastapi import FastAPI, Request, Response
@@ -19,6 +20,7 @@ from pipeline.stores.submissions import Closed
 JSON, MSGPACK = "application/json", "application/msgpack"
 #: Seconds after which the same request is welcome again.
 RETRY_AFTER = 2
+_TASK_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 
 class TooLarge(Rejected):
@@ -95,6 +97,12 @@ async def chunks(request: Request, most: int) -> AsyncIterator[bytes]:
 async def body(request: Request, most: int) -> bytes:
     """A whole body of at most `most` bytes. Raises TooLarge."""
     return b"".join([chunk async for chunk in chunks(request, most)])
+
+
+def check_name(task_id: str, number: int) -> None:
+    """Raises NotFound for what no task is named, before a database is asked."""
+    if not _TASK_ID.fullmatch(task_id) or not 1 <= number < 2**31:
+        raise NotFound(f"unknown task: no round {number} of {task_id[:64]!r} here")
 
 
 def utf8(data: bytes) -> str:

@@ -6,7 +6,7 @@ from fastapi import FastAPI, Request, Response
 from fastapi import Path as PathParameter
 from starlette.concurrency import run_in_threadpool
 
-from network.answers import MSGPACK, Forbidden, NotFound, ask_again, body, refused, service, utf8
+from network.answers import MSGPACK, Forbidden, NotFound, ask_again, body, check_name, refused, service, utf8
 from network.waiting import answer_of, hint
 from pipeline.errors import Rejected
 from pipeline.protocol.function_key import FunctionKey, KeyRequest
@@ -39,7 +39,7 @@ class Publisher:
         """
         asked = await run_in_threadpool(KeyRequest.decode, utf8(await body(request, MAX_REQUEST_BYTES)).encode())
         await run_in_threadpool(self._take, asked)
-        answer = await answer_of(lambda: self._issued.answer(asked.request_hash))
+        answer: IssuedKey | Refusal | None = await answer_of(lambda: self._issued.answer(asked.request_hash))
         if answer is None:
             return ask_again("the key is being made")
         return await run_in_threadpool(self._respond, answer)
@@ -53,6 +53,7 @@ class Publisher:
 
     def _take(self, asked: KeyRequest) -> None:
         """Checks who asks and for which task, keeps the request, wakes a worker. All that costs more is the worker's."""
+        check_name(asked.task_id, asked.round)
         signed = self._plans.signed(asked.task_id, asked.round)
         if signed is None:
             raise NotFound(f"this publisher signed no round {asked.round} of {asked.task_id[:64]!r}")

@@ -2,9 +2,9 @@
 
 from collections.abc import Iterator
 
+from pipeline.aggregation.board_files import keep_model, keep_support
 from pipeline.aggregation.desk import AggregatorDesk
 from pipeline.errors import BadSignature, Rejected
-from pipeline.parties.models import keep_model, keep_support
 from pipeline.protocol.task import Task
 from pipeline.stores.rounds import RoundLedger
 

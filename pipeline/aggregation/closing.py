@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.aggregation.block import NewModel, form_block
+from pipeline.aggregation.board_files import model_url, upload_model
 from pipeline.aggregation.decrypt import Aggregate, aggregate
 from pipeline.aggregation.desk import AggregatorDesk
 from pipeline.aggregation.function_key import build_request, check_key
@@ -19,7 +20,6 @@ from pipeline.aggregation.support import next_support
 from pipeline.aggregation.verification import body_of
 from pipeline.errors import Corrupt, Malformed, Misconfigured, Rejected, Retryable
 from pipeline.parties.http import RefusedByParty, send
-from pipeline.parties.models import model_url, upload_model
 from pipeline.protocol.block import Audit
 from pipeline.protocol.encodings import indices_from_bitmap
 from pipeline.protocol.function_key import FunctionKey, KeyRequest, SignedHeader

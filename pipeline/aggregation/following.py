@@ -8,12 +8,12 @@ import msgspec
 import numpy as np
 
 from pipeline.aggregation.block import check_block
+from pipeline.aggregation.board_files import model_url, post_task, upload_model
 from pipeline.aggregation.publisher_desk import PublisherDesk
 from pipeline.aggregation.support import next_support
 from pipeline.errors import FleetError, Rejected
 from pipeline.parties.blocks import fetch_audit, fetch_block
 from pipeline.parties.http import RefusedByParty, fetch_bytes
-from pipeline.parties.models import model_url, post_task, upload_model
 from pipeline.protocol.block import Audit, Block
 from pipeline.protocol.encodings import indices_from_bitmap, keccak256, sha256, to_hex
 from pipeline.protocol.signing import SecretKey

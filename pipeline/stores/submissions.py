@@ -238,7 +238,7 @@ class SubmissionLedger(PartyLedger):
         states = connection.execute(
             select(submissions.c.state, func.count()).where(mine).group_by(submissions.c.state)
         ).all()
-        counts = {state: count for state, count in states}
+        counts: dict[str, int] = {row[0]: row[1] for row in states}
         if counts.get(Verdict.PENDING):
             raise Retryable("another submission of this miner is being verified", retry_after=2.0)
         if counts.get(Verdict.REFUSED, 0) >= MAX_REFUSED:
