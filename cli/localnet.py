@@ -84,7 +84,7 @@ def prepare(home: Path, plan: Plan, roster: Sequence[str] | int, ports: Ports, v
     backend_port = claim_port(ports.backend, "--backend-port")
     aggregator_port = claim_port(ports.aggregator, "--aggregator-port")
     publisher_port = claim_port(ports.publisher, "--publisher-port")
-    broker = embedded_broker(home)
+    broker = embedded_broker(home, "network-broker")
     consortium = Consortium(
         backend=f"http://127.0.0.1:{backend_port}",
         publisher=_party(home / "publisher", publisher_port),
