@@ -185,4 +185,6 @@ def _devices(settings: Settings) -> Iterator[Finding]:
         verdict="wrong" if wanted else "ok",
         text=f"{text} (FLFLEET_DEVICE={settings.device})" if wanted else text,
     )
-    yield Finding(subject="devices", verdict="ok", text=f"curve kernel: {kernel(settings.curve_kernel).name}")
+    yield Finding(
+        subject="devices", verdict="ok", text=f"curve kernel: {kernel(settings.curve_kernel, settings.cache).name}"
+    )

@@ -30,13 +30,12 @@ class MinerSettings(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    name: str
-    #: Encrypted keystore JSON (`flfleet keys new` writes one).
-    key: Path
-    #: Folder that holds one folder per data set.
-    data: Path = Path("data")
-    #: File with the keystore's password; default: the key's path with the ending `.password`.
-    password_file: Path | None = None
+    name: str = Field(description="What people call it, in logs and in `flfleet status`")
+    key: Path = Field(description="Encrypted keystore JSON (`flfleet keys new` writes one)")
+    data: Path = Field(Path("data"), description="Folder that holds one folder per data set")
+    password_file: Path | None = Field(
+        None, description="File with the keystore's password; none: the key's path with the ending `.password`"
+    )
 
 
 class Settings(BaseSettings):

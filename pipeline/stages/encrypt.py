@@ -16,7 +16,7 @@ def run(job: Job) -> Output:
     task, store = job.task, job.artifacts
     values: NDArray[np.int32] = store.get_array(job.inputs["values"])
     encryption = encrypt(
-        kernel(job.settings.curve_kernel),
+        kernel(job.settings.curve_kernel, job.settings.cache),
         task,
         job.identity.point33,
         pack(values, task.base, task.quantization.pack),

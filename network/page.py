@@ -1,0 +1,93 @@
+"""The aggregator's page: what section 7 tells machines, for a person. Nothing on it comes from elsewhere."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from fastapi import Response
+from fastapi.responses import FileResponse, HTMLResponse
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+from network.answers import NotFound
+from network.plot import accuracy_plot
+from network.round_view import task_state
+from pipeline.stores.rounds import MOVING, Round, RoundLedger, RoundState
+
+_WEB = Path(__file__).parent / "web"
+_STATIC = {"style.css": "text/css", "page.js": "text/javascript", "icon.svg": "image/svg+xml"}
+_HEADERS = {
+    "Content-Security-Policy": (
+        "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self'; "
+        "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    ),
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "no-referrer",
+    "Cache-Control": "no-store",
+}
+#: What closing a round leaves behind, in order: the ledger's column, and the step's name for a person.
+_STEPS = (
+    ("request_hash", "Request"),
+    ("key", "Function key"),
+    ("aggregate", "Sum"),
+    ("new_model", "New model"),
+    ("accuracy", "Accuracy"),
+    ("uploaded", "Upload"),
+    ("block_hash", "Block"),
+)
+
+
+class Page:
+    """The page and its refreshed part."""
+
+    def __init__(self, rounds: RoundLedger) -> None:
+        self._rounds = rounds
+        self._templates = Environment(loader=FileSystemLoader(_WEB), autoescape=True, undefined=StrictUndefined)
+        self._templates.filters["percent"] = lambda value: "–" if value is None else f"{value:.2%}"
+        self._templates.filters["thousands"] = lambda value: f"{value:,}".replace(",", "\u202f")
+
+    def whole(self) -> Response:
+        """The page."""
+        return self._render("aggregator.html")
+
+    def panel(self) -> Response:
+        """The part that changes."""
+        return self._render("panel.html")
+
+    def static(self, name: str) -> Response:
+        """The page's own files."""
+        if name not in _STATIC:
+            raise NotFound(f"no file {name[:64]!r}")
+        return FileResponse(_WEB / name, media_type=_STATIC[name], headers={"X-Content-Type-Options": "nosniff"})
+
+    def _render(self, template: str) -> Response:
+        by_task: dict[str, list[Round]] = {}
+        for found in self._rounds.all():
+            by_task.setdefault(found.row.task_id, []).append(found)
+        tasks = [_task_view(rounds) for rounds in by_task.values()]
+        return HTMLResponse(self._templates.get_template(template).render(tasks=tasks), headers=_HEADERS)
+
+
+def _task_view(rounds: Sequence[Round]) -> dict[str, Any]:
+    newest = rounds[-1]
+    points = [(found.row.round, found.row.accuracy) for found in rounds if found.row.accuracy is not None]
+    task = newest.task
+    return {
+        "state": task_state(rounds),
+        "task": task,
+        "reason": newest.row.reason,
+        "deadline": task.deadline if newest.state is RoundState.OPEN else None,
+        "steps": _steps(newest) if newest.state in MOVING and newest.state is not RoundState.OPEN else [],
+        "plot": accuracy_plot(points, task.expected_accuracy, task.max_rounds) if points else None,
+        "reasons": {found.row.round: found.row.reason for found in rounds},
+        "block": next((found for found in reversed(rounds) if found.row.block_hash is not None), None),
+    }
+
+
+def _steps(found: Round) -> list[tuple[str, str]]:
+    """(name, done | now | later) of each step."""
+    done = [
+        bool(found.row.uploaded) if name == "uploaded" else getattr(found.row, name) is not None for name, _ in _STEPS
+    ]
+    current = done.index(False) if False in done else len(done)
+    words = ["done" if index < current else "now" if index == current else "later" for index in range(len(done))]
+    return [(title, word) for (_, title), word in zip(_STEPS, words, strict=True)]

@@ -1,0 +1,80 @@
+"""Models, supports and tasks between our own services and the backend (PROTOCOL.md sections 2 and 8)."""
+
+import tempfile
+from pathlib import Path
+
+from pipeline.errors import Rejected
+from pipeline.parties.http import download, fetch_bytes, send
+from pipeline.protocol.encodings import indices_from_bitmap, keccak256, to_hex
+from pipeline.protocol.signing import SecretKey, canonical
+from pipeline.protocol.task import Task
+from pipeline.settings import Settings
+from pipeline.stores.artifacts import ArtifactStore
+
+#: Bytes of an answer that only says yes.
+_SHORT = 64 * 1024
+
+
+def model_url(settings: Settings, digest: str) -> str:
+    """Where the backend keeps a model; `digest` is its SHA-256, 64 hex digits."""
+    return f"{settings.backend_url.rstrip('/')}/models/{digest}"
+
+
+def keep_model(task: Task, artifacts: ArtifactStore, settings: Settings) -> str:
+    """Gets the task's model into the store, once per content; its digest. Raises Rejected or Retryable."""
+    digest = task.model_sha256.hex()
+    if artifacts.exists(digest):
+        return digest
+    if task.model_url is None:
+        raise Rejected("the task names its model by IPFS hash alone; this aggregator fetches from modelURL only")
+    with tempfile.TemporaryDirectory(prefix="flfleet-") as folder:
+        path = Path(folder) / "model"
+        download(task.model_url, path, max_bytes=settings.max_model_bytes, timeout=settings.http_timeout_seconds)
+        found = artifacts.put_file(path, durable=True)
+    if found != digest:
+        artifacts.delete(found)
+        raise Rejected(f"the model at {task.model_url} has the SHA-256 {found}, the task names {digest}")
+    return digest
+
+
+def keep_support(task: Task, artifacts: ArtifactStore, settings: Settings) -> tuple[str | None, int]:
+    """Gets the round's bitmap into the store: its digest (None: all coordinates), and the number of coordinates.
+
+    Raises Rejected or Retryable.
+    """
+    if task.support is None:
+        return None, task.dimension
+    size = (task.dimension + 7) // 8
+    bitmap = fetch_bytes(task.support.url, max_bytes=size, timeout=settings.http_timeout_seconds)
+    if to_hex(keccak256(bitmap)) != task.support.hash:
+        raise Rejected(f"the support at {task.support.url} is not the one that the task names")
+    coordinates = len(indices_from_bitmap(bitmap, task.dimension, "support"))
+    if coordinates == 0:
+        raise Rejected("the support names no coordinate")
+    return artifacts.put(bitmap, durable=True), coordinates
+
+
+def upload_model(artifacts: ArtifactStore, digest: str, key: SecretKey, settings: Settings) -> None:
+    """Puts a model of the store on the backend; twice does no harm. Raises Rejected or Retryable."""
+    signature = key.sign("model", {"modelSHA256": "0x" + digest})
+    send(
+        "PUT",
+        model_url(settings, digest),
+        body=artifacts.get(digest),
+        content_type="application/octet-stream",
+        headers={"X-Signature": signature},
+        max_bytes=_SHORT,
+        timeout=settings.http_timeout_seconds,
+    )
+
+
+def post_task(task: Task, settings: Settings) -> None:
+    """Puts a signed task on the board; twice does no harm. Raises Rejected or Retryable."""
+    send(
+        "POST",
+        f"{settings.backend_url.rstrip('/')}/tasks",
+        body=canonical(task.document),
+        content_type="application/json",
+        max_bytes=_SHORT,
+        timeout=settings.http_timeout_seconds,
+    )

@@ -1,0 +1,275 @@
+"""An aggregator closes a round, step by step; each step's result is stored before the next begins, so a restart goes on.
+
+request -> key -> sum -> model -> accuracy -> upload -> block -> status
+"""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.aggregation.block import NewModel, form_block
+from pipeline.aggregation.board_files import model_url, upload_model
+from pipeline.aggregation.decrypt import Aggregate, aggregate
+from pipeline.aggregation.desk import AggregatorDesk
+from pipeline.aggregation.function_key import build_request, check_key
+from pipeline.aggregation.support import next_support
+from pipeline.aggregation.verification import body_of
+from pipeline.errors import Corrupt, Malformed, Misconfigured, Rejected, Retryable
+from pipeline.parties.http import RefusedByParty, send
+from pipeline.protocol.block import Audit
+from pipeline.protocol.encodings import indices_from_bitmap
+from pipeline.protocol.function_key import FunctionKey, KeyRequest, SignedHeader
+from pipeline.protocol.signing import canonical
+from pipeline.protocol.strict import read_json
+from pipeline.protocol.task import Task
+from pipeline.stores.leases import renewed
+from pipeline.stores.rounds import Round, RoundLease, RoundState
+from pipeline.stores.submissions import Stored
+
+#: Leases of a round that may end without a word before it is given up: something in it takes workers down.
+MAX_ATTEMPTS = 5
+#: A key is 32 bytes a group; its envelope is small.
+_ENVELOPE = 4096
+
+
+@dataclass(frozen=True)
+class Closing:
+    """A round that is being closed under a lease."""
+
+    desk: AggregatorDesk
+    lease: RoundLease
+    round: Round
+
+    @property
+    def task(self) -> Task:
+        """The round's task."""
+        return self.round.task
+
+    @property
+    def row(self) -> Any:
+        """What the steps so far left behind."""
+        return self.round.row
+
+    @property
+    def groups(self) -> int:
+        """G."""
+        return self.task.groups(self.row.coordinates)
+
+    @property
+    def support(self) -> NDArray[np.int64] | None:
+        """The round's coordinates; None: all."""
+        if self.row.support is None:
+            return None
+        return indices_from_bitmap(self.desk.artifacts.get(self.row.support), self.task.dimension, "support")
+
+    def participants(self) -> list[Stored]:
+        """The submissions that are in, in order of receipt."""
+        return self.desk.submissions.accepted(self.task.task_id, self.task.round)
+
+    def request(self) -> KeyRequest:
+        """The request that was stored."""
+        return KeyRequest.from_envelope(read_json(self.desk.rounds.envelope(self.row.request_hash)))
+
+    def key(self) -> FunctionKey:
+        """The key that was stored."""
+        return FunctionKey(key=self.desk.artifacts.get(self.row.key), signature=self.row.key_signature)
+
+    def advance(self, **values: Any) -> "Closing":
+        """Stores a step's results. Raises LeaseLost."""
+        return Closing(self.desk, self.lease, self.desk.rounds.advance(self.lease, **values))
+
+
+Step = Callable[[Closing], Closing]
+
+
+def close_round(desk: AggregatorDesk, task_id: str, number: int) -> bool:
+    """Takes all steps that are due; False where the round is not being closed, or a live worker has it.
+
+    What the other side did wrong aborts the round. Raises Retryable, Misconfigured and Corrupt after the reason is shown
+    in the ledger: the next tick tries again.
+    """
+    lease = desk.rounds.claim(task_id, number)
+    if lease is None:
+        return False
+    found = desk.rounds.find(task_id, number)
+    assert found is not None
+    closing = Closing(desk, lease, found)
+    if lease.attempts >= MAX_ATTEMPTS:
+        _abort(closing, f"closing the round ended {lease.attempts} times without a result")
+        return True
+    with renewed(lambda: desk.rounds.renew(lease), desk.rounds.lease_seconds):
+        try:
+            while closing.round.state in (RoundState.CLOSING, RoundState.AWAITING_VERIFICATION):
+                closing = next_step(closing)(closing)
+        except Rejected as error:
+            _abort(closing, *error.reasons)
+            return True
+        except (Retryable, Misconfigured, Corrupt) as error:
+            desk.rounds.release(lease, reason=f"waits: {error}")
+            raise
+    desk.rounds.release(lease, reason=closing.row.reason)
+    return True
+
+
+def next_step(closing: Closing) -> Step:
+    """The first step whose result is not there."""
+    row = closing.row
+    steps: Sequence[tuple[bool, Step]] = (
+        (row.request_hash is not None, ask),
+        (row.key is not None, receive_key),
+        (row.aggregate is not None, add_up),
+        (row.new_model is not None, renew_model),
+        (row.accuracy is not None, measure),
+        (bool(row.uploaded), upload),
+        (row.block_hash is not None, form),
+    )
+    return next((step for is_done, step in steps if not is_done), conclude)
+
+
+def ask(closing: Closing) -> Closing:
+    """Forms and stores the request for the submissions that are in; below minMiners the round is aborted."""
+    stored, task = closing.participants(), closing.task
+    if len(stored) < task.min_miners:
+        raise Rejected(f"{len(stored)} valid submissions, minMiners is {task.min_miners}")
+    headers = [SignedHeader(header=one.header, signature=one.signature) for one in stored]
+    request = build_request(task, headers, closing.groups, closing.desk.key, closing.desk.kernel)
+    row = closing.desk.rounds.store_request(closing.lease, request.request_hash, request.envelope)
+    return Closing(closing.desk, closing.lease, row)
+
+
+def receive_key(closing: Closing) -> Closing:
+    """Sends the stored request, checks and stores the key. Submissions with invalid masks are taken out, and it asks anew."""
+    request, desk = closing.request(), closing.desk
+    try:
+        answer = send(
+            "POST",
+            f"{closing.task.publisher_url}/publisher/function-key",
+            body=canonical(request.envelope),
+            content_type="application/json",
+            max_bytes=32 * closing.groups + _ENVELOPE,
+            timeout=desk.settings.http_timeout_seconds,
+        )
+    except RefusedByParty as error:
+        invalid = _invalid(error, request)
+        if not invalid:
+            raise Rejected(*(f"publisher: {reason}" for reason in error.reasons)) from None
+        reason = "invalid masks: the publisher found that its masks are not those of this submission"
+        desk.rounds.refuse_invalid(closing.lease, invalid, reason)
+        return closing.advance(request_hash=None)
+    key = FunctionKey.decode(answer.body)
+    check_key(closing.task, request, key, closing.groups, desk.kernel)
+    return closing.advance(key=desk.artifacts.put(key.key, durable=True), key_signature=key.signature)
+
+
+def add_up(closing: Closing) -> Closing:
+    """Removes the masks and takes the logarithms: X, and what was dropped."""
+    desk, task, groups = closing.desk, closing.task, closing.groups
+    stored = {one.header.submission_hash: one for one in closing.participants()}
+    request = closing.request()
+    headers = [entry.header for entry in request.submissions]
+    points = [
+        desk.kernel.read_points32(body_of(desk, stored[header.submission_hash]).ciphertext, groups + 1)
+        for header in headers
+    ]
+    scalars = check_key(task, request, closing.key(), groups, desk.kernel)
+    total = aggregate(task, closing.row.coordinates, headers, points, scalars, desk.key, desk.kernel)
+    return closing.advance(
+        aggregate=desk.artifacts.put(total.encoded, durable=True),
+        mask_sums=desk.artifacts.put(total.mask_sums, durable=True),
+        dropped=total.dropped,
+    )
+
+
+def renew_model(closing: Closing) -> Closing:
+    """The new model and the next round's support."""
+    from pipeline.aggregation.evaluate import new_model  # torch, and only where a model is read
+
+    desk, task = closing.desk, closing.task
+    participants = len(closing.request().submissions)
+    parent = desk.artifacts.path(closing.row.model)
+    model = new_model(parent, task, _aggregate(closing).sums, closing.support, participants)
+    support = next_support(task.task_id, task.round + 1, task.dimension, task.ratio, _wishes(closing))
+    return closing.advance(
+        new_model=desk.artifacts.put(model, durable=True), next_support=desk.artifacts.put(support, durable=True)
+    )
+
+
+def measure(closing: Closing) -> Closing:
+    """Accuracy on the aggregator's own validation data."""
+    from pipeline.aggregation.evaluate import evaluate  # torch
+
+    settings = closing.desk.settings
+    if settings.validation_data is None:
+        raise Misconfigured("FLFLEET_VALIDATION_DATA must name the folder of this aggregator's labelled data sets")
+    model = closing.desk.artifacts.path(closing.row.new_model)
+    return closing.advance(
+        accuracy=evaluate(model, closing.task, settings.path(settings.validation_data), settings.cache)
+    )
+
+
+def upload(closing: Closing) -> Closing:
+    """Puts the new model on the backend."""
+    desk = closing.desk
+    upload_model(desk.artifacts, closing.row.new_model, desk.key, desk.settings)
+    return closing.advance(uploaded=True)
+
+
+def form(closing: Closing) -> Closing:
+    """Signs the block and keeps it with its audit data."""
+    desk, row, request = closing.desk, closing.row, closing.request()
+    total = _aggregate(closing)
+    model = NewModel(sha256="0x" + row.new_model, url=model_url(desk.settings, row.new_model), accuracy=row.accuracy)
+    support = desk.artifacts.get(row.next_support)
+    block = form_block(closing.task, request, closing.key(), total, model, support, int(time.time()), desk.key)
+    wishes = tuple(_wishes(closing))
+    audit = Audit(request=request.envelope, mask_sums=total.mask_sums, aggregate=total.encoded, wishes=wishes)
+    return closing.advance(
+        state=RoundState.AWAITING_VERIFICATION,
+        block=canonical(block.document).decode(),
+        block_hash=block.block_hash,
+        audit=desk.artifacts.put(audit.encode(), durable=True),
+    )
+
+
+def conclude(closing: Closing) -> Closing:
+    """The status. Until there are votes, a block counts as verified at once."""
+    task = closing.task
+    if task.expected_accuracy is None or closing.row.accuracy >= task.expected_accuracy:
+        return closing.advance(state=RoundState.PUBLISHED, reason=None)
+    if task.round < task.max_rounds:
+        return closing.advance(state=RoundState.BACK_TO_TRAINING, reason=None)
+    reason = f"accuracy {closing.row.accuracy:.4f} after the last round, expected {task.expected_accuracy}"
+    return closing.advance(state=RoundState.FAILED_ACCURACY, reason=reason)
+
+
+def _abort(closing: Closing, *reasons: str) -> None:
+    closing.advance(state=RoundState.ABORTED, reason="; ".join(reasons))
+    closing.desk.rounds.release(closing.lease, reason="; ".join(reasons))
+
+
+def _aggregate(closing: Closing) -> Aggregate:
+    artifacts, row = closing.desk.artifacts, closing.row
+    sums = np.frombuffer(artifacts.get(row.aggregate), dtype="<i8").astype(np.int64)
+    return Aggregate(sums=sums, dropped=list(row.dropped), mask_sums=artifacts.get(row.mask_sums))
+
+
+def _wishes(closing: Closing) -> list[bytes | None]:
+    """In the request's order."""
+    stored = {one.header.submission_hash: one.wish for one in closing.participants()}
+    digests = [stored[entry.header.submission_hash] for entry in closing.request().submissions]
+    return [None if digest is None else closing.desk.artifacts.get(digest) for digest in digests]
+
+
+def _invalid(error: RefusedByParty, request: KeyRequest) -> list[str]:
+    """The submissions of the request that a 422 names as invalid."""
+    try:
+        answer = read_json(error.body)
+    except Malformed:
+        return []
+    named = answer.get("invalid") if error.status == 422 and isinstance(answer, dict) else None
+    hashes = [entry.header.submission_hash for entry in request.submissions]
+    return [one for one in hashes if one in named] if isinstance(named, list) else []

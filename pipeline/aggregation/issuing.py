@@ -1,0 +1,44 @@
+"""The publisher answers a key request: one key for every round, for ever (PROTOCOL.md section 6)."""
+
+from pipeline.aggregation.function_key import InvalidMasks, issue_key
+from pipeline.aggregation.publisher_desk import PublisherDesk
+from pipeline.errors import FleetError, Rejected
+from pipeline.protocol.function_key import KeyRequest
+from pipeline.protocol.strict import read_json
+from pipeline.stores.issued import Refusal
+from pipeline.stores.leases import renewed
+from pipeline.stores.party_ledger import Conflict
+
+
+def issue(desk: PublisherDesk, request_hash: str) -> None:
+    """Works on a stored request until its answer is stored: the key, or why there is none.
+
+    Twice does no harm: an answer stands, and a live worker is not disturbed. Raises LeaseLost, Retryable, Misconfigured.
+    """
+    pending = desk.issued.claim(request_hash)
+    if pending is None:
+        return
+    request, token = KeyRequest.from_envelope(read_json(pending.envelope)), pending.token
+    with renewed(lambda: desk.issued.renew(request_hash, token), desk.issued.lease_seconds):
+        try:
+            _answer(desk, request, token)
+        except InvalidMasks as error:
+            refusal = Refusal(status=422, reasons=error.reasons, invalid=error.invalid)
+            desk.issued.refuse(request_hash, token, refusal)
+        except Conflict as error:
+            desk.issued.refuse(request_hash, token, Refusal(status=409, reasons=error.reasons, invalid=()))
+        except Rejected as error:
+            desk.issued.refuse(request_hash, token, Refusal(status=422, reasons=error.reasons, invalid=()))
+        except FleetError:
+            desk.issued.release(request_hash, token)
+            raise
+
+
+def _answer(desk: PublisherDesk, request: KeyRequest, token: int) -> None:
+    signed = desk.plans.signed(request.task_id, request.round)
+    if signed is None:
+        raise Rejected(f"this publisher signed no round {request.round} of {request.task_id}")
+    groups = signed.task.groups(desk.coordinates(signed))
+    key = issue_key(signed.task, request, groups, desk.key, desk.kernel)
+    stored = desk.artifacts.put(key.key, durable=True)
+    desk.issued.issue(request, token, key=stored, signature=key.signature)

@@ -1,0 +1,76 @@
+"""An aggregator gives its verdict on one submission (PROTOCOL.md section 5)."""
+
+import time
+
+from pipeline.aggregation.collect import check_submission
+from pipeline.aggregation.desk import AggregatorDesk
+from pipeline.errors import Corrupt, Rejected
+from pipeline.protocol.signing import SecretKey, canonical
+from pipeline.protocol.submission import Receipt, Submission
+from pipeline.stores.leases import renewed
+from pipeline.stores.party_ledger import Conflict
+from pipeline.stores.submissions import MAX_ATTEMPTS, Closed, Stored
+
+
+def verify(desk: AggregatorDesk, number: int) -> bool:
+    """Verifies a pending submission; True where it was the last one that its round takes.
+
+    Twice does no harm: a verdict stands, and a live worker is not disturbed. Raises LeaseLost, Retryable, Misconfigured.
+    """
+    stored = desk.submissions.claim(number)
+    if stored is None:
+        return False
+    if stored.attempts >= MAX_ATTEMPTS:
+        _refuse(desk, stored, 422, f"verification ended {stored.attempts} times without a result")
+        return False
+    with renewed(lambda: desk.submissions.renew(stored), desk.submissions.lease_seconds):
+        try:
+            _check(desk, stored)
+        except Rejected as error:
+            _refuse(desk, stored, 422, *error.reasons)
+            return False
+        except Corrupt:
+            # The same bytes are welcome again: the miner has them.
+            desk.submissions.forget(stored)
+            return False
+    return _accept(desk, stored)
+
+
+def receipt_of(stored: Stored, aggregator: SecretKey) -> Receipt:
+    """The signed receipt: the same for the same submission."""
+    body = {"submissionHash": stored.header.submission_hash, "receivedAt": stored.received_at}
+    return Receipt.decode(canonical(body | {"signature": aggregator.sign("receipt", body)}))
+
+
+def body_of(desk: AggregatorDesk, stored: Stored) -> Submission:
+    """The submission with its bodies. Raises Corrupt."""
+    wish = None if stored.wish is None else desk.artifacts.get(stored.wish)
+    ciphertext = desk.artifacts.get(stored.ciphertext)
+    return Submission(header=stored.header, signature=stored.signature, ciphertext=ciphertext, wish=wish)
+
+
+def due(desk: AggregatorDesk, *, idle_seconds: float) -> list[int]:
+    """Pending submissions that came more than `idle_seconds` ago: whose hint was lost, or whose worker died."""
+    now = time.time()
+    return [stored.id for stored in desk.submissions.pending() if now - stored.received_at >= idle_seconds]
+
+
+def _check(desk: AggregatorDesk, stored: Stored) -> None:
+    found = desk.rounds.find(stored.task_id, stored.round)
+    assert found is not None, "a submission's round is a foreign key"
+    check_submission(found.task, body_of(desk, stored), found.row.coordinates, desk.kernel)
+
+
+def _accept(desk: AggregatorDesk, stored: Stored) -> bool:
+    try:
+        return desk.submissions.accept(stored, receipt_of(stored, desk.key))
+    except Closed as error:
+        _refuse(desk, stored, 410, *error.reasons)
+    except Conflict as error:
+        _refuse(desk, stored, 409, *error.reasons)
+    return False
+
+
+def _refuse(desk: AggregatorDesk, stored: Stored, status: int, *reasons: str) -> None:
+    for digest in desk.submissions.refuse(stored, status, reasons):
+        desk.artifacts.delete(digest)

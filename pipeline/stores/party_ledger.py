@@ -1,0 +1,48 @@
+"""What the ledgers of backend, publisher and aggregator share: their tables are made once, a busy database is Retryable."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from sqlalchemy import Connection, Engine, MetaData, text
+from sqlalchemy.exc import InterfaceError, OperationalError
+
+from pipeline.errors import Rejected, Retryable
+from pipeline.stores.database import reading, transaction
+
+#: Any fixed number: PostgreSQL's advisory lock while tables are made. On SQLite the transaction itself is the lock.
+_SCHEMA_LOCK = 7_301_003
+
+
+class Conflict(Rejected):
+    """Something else is there already, for ever."""
+
+
+class PartyLedger:
+    """A database of one party. Every public method of a subclass is one transaction."""
+
+    def __init__(self, engine: Engine, metadata: MetaData) -> None:
+        self._engine = engine
+        with self._writing() as connection:
+            if engine.dialect.name == "postgresql":
+                connection.execute(text("SELECT pg_advisory_xact_lock(:number)"), {"number": _SCHEMA_LOCK})
+            metadata.create_all(connection)
+
+    def close(self) -> None:
+        """Gives the connections back."""
+        self._engine.dispose()
+
+    @contextmanager
+    def _writing(self, *, durable: bool = False) -> Iterator[Connection]:
+        try:
+            with transaction(self._engine, durable=durable) as connection:
+                yield connection
+        except (OperationalError, InterfaceError) as error:
+            raise Retryable(f"ledger: {error.orig}") from error
+
+    @contextmanager
+    def _reading(self) -> Iterator[Connection]:
+        try:
+            with reading(self._engine) as connection:
+                yield connection
+        except (OperationalError, InterfaceError) as error:
+            raise Retryable(f"ledger: {error.orig}") from error

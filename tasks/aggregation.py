@@ -1,0 +1,58 @@
+"""The aggregator's tasks, on the queue `aggregate`: each calls one plain function; a lease in the ledger keeps workers apart."""
+
+import time
+
+import structlog
+
+from pipeline.aggregation import adoption, closing, deadlines, verification
+from pipeline.aggregation.desk import desk
+from pipeline.errors import Corrupt, Misconfigured, Rejected, Retryable
+from pipeline.parties.backend import UnreadableTask, open_tasks
+from pipeline.settings import current
+from pipeline.stores.leases import LeaseLost
+from tasks.app import AGGREGATE, app
+
+_log = structlog.get_logger(__name__)
+#: Ends of a task that are somebody's word, not a bug: logged as a line, without a traceback.
+_SAID = (Retryable, Rejected, Misconfigured, Corrupt, LeaseLost)
+#: A submission that waits longer than this has lost its hint, or its worker.
+_IDLE_SECONDS = 5.0
+
+
+@app.task(name="flfleet.aggregate.adopt", queue=AGGREGATE, throws=_SAID)
+def adopt() -> None:
+    """Opens the rounds on the backend's board that name this aggregator."""
+    settings = current()
+    for task in open_tasks(settings.backend_url, timeout=settings.http_timeout_seconds):
+        if isinstance(task, UnreadableTask):
+            continue
+        try:
+            if adoption.adopt(desk(), task, time.time()):
+                _log.info("round adopted", task_id=task.task_id, round=task.round)
+        except (Rejected, Retryable) as error:
+            _log.warning("round not adopted", task_id=task.task_id, round=task.round, reason=str(error))
+
+
+@app.task(name="flfleet.aggregate.verify", queue=AGGREGATE, throws=_SAID)
+def verify(submission: int) -> None:
+    """Gives the verdict on a submission; the last one closes its round."""
+    if verification.verify(desk(), submission):
+        stored = desk().submissions.find(submission)
+        assert stored is not None
+        close_round.apply_async((stored.task_id, stored.round))
+
+
+@app.task(name="flfleet.aggregate.close_round", queue=AGGREGATE, throws=_SAID)
+def close_round(task_id: str, number: int) -> None:
+    """Takes a round from its last submission to its block."""
+    closing.close_round(desk(), task_id, number)
+
+
+@app.task(name="flfleet.aggregate.tick", queue=AGGREGATE, throws=_SAID)
+def tick() -> None:
+    """Closes what is over, and sends again what nobody works on. A message that is not taken by the next tick is dropped."""
+    expires = max(current().sweep_seconds, 1.0)
+    for number in verification.due(desk(), idle_seconds=_IDLE_SECONDS):
+        verify.apply_async((number,), expires=expires)
+    for task_id, number in deadlines.rounds_due(desk(), time.time()):
+        close_round.apply_async((task_id, number), expires=expires)
