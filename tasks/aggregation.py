@@ -10,7 +10,7 @@ from pipeline.errors import Corrupt, Misconfigured, Rejected, Retryable
 from pipeline.parties.backend import UnreadableTask, open_tasks
 from pipeline.settings import current
 from pipeline.stores.leases import LeaseLost
-from tasks.app import AGGREGATE, app
+from tasks.app import app
 
 _log = structlog.get_logger(__name__)
 #: Ends of a task that are somebody's word, not a bug: logged as a line, without a traceback.
@@ -19,7 +19,7 @@ _SAID = (Retryable, Rejected, Misconfigured, Corrupt, LeaseLost)
 _IDLE_SECONDS = 5.0
 
 
-@app.task(name="flfleet.aggregate.adopt", queue=AGGREGATE, throws=_SAID)
+@app.task(name="flfleet.aggregate.adopt", throws=_SAID)
 def adopt() -> None:
     """Opens the rounds on the backend's board that name this aggregator."""
     settings = current()
@@ -33,7 +33,7 @@ def adopt() -> None:
             _log.warning("round not adopted", task_id=task.task_id, round=task.round, reason=str(error))
 
 
-@app.task(name="flfleet.aggregate.verify", queue=AGGREGATE, throws=_SAID)
+@app.task(name="flfleet.aggregate.verify", throws=_SAID)
 def verify(submission: int) -> None:
     """Gives the verdict on a submission; the last one closes its round."""
     if verification.verify(desk(), submission):
@@ -42,13 +42,13 @@ def verify(submission: int) -> None:
         close_round.apply_async((stored.task_id, stored.round))
 
 
-@app.task(name="flfleet.aggregate.close_round", queue=AGGREGATE, throws=_SAID)
+@app.task(name="flfleet.aggregate.close_round", throws=_SAID)
 def close_round(task_id: str, number: int) -> None:
     """Takes a round from its last submission to its block."""
     closing.close_round(desk(), task_id, number)
 
 
-@app.task(name="flfleet.aggregate.tick", queue=AGGREGATE, throws=_SAID)
+@app.task(name="flfleet.aggregate.tick", throws=_SAID)
 def tick() -> None:
     """Closes what is over, and sends again what nobody works on. A message that is not taken by the next tick is dropped."""
     expires = max(current().sweep_seconds, 1.0)

@@ -11,20 +11,20 @@ from pipeline.protocol.encodings import sha256, to_hex
 from pipeline.protocol.task import Task
 from pipeline.settings import Settings, current
 from pipeline.stores.leases import LeaseLost
-from tasks.app import PUBLISH, app
+from tasks.app import app
 
 _log = structlog.get_logger(__name__)
 #: Ends of a task that are somebody's word, not a bug: logged as a line, without a traceback.
 _SAID = (Retryable, Rejected, Misconfigured, Corrupt, LeaseLost)
 
 
-@app.task(name="flfleet.publish.issue_key", queue=PUBLISH, throws=_SAID)
+@app.task(name="flfleet.publish.issue_key", throws=_SAID)
 def issue_key(request_hash: str) -> None:
     """Answers a stored key request."""
     issuing.issue(publisher_desk(), request_hash)
 
 
-@app.task(name="flfleet.publish.follow", queue=PUBLISH, throws=_SAID)
+@app.task(name="flfleet.publish.follow", throws=_SAID)
 def follow() -> None:
     """Takes every plan one step on, and sends again the key requests that nobody works on."""
     desk = publisher_desk()
