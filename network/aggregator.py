@@ -43,7 +43,7 @@ class Aggregator:
         data = await body(request, await run_in_threadpool(self._most_bytes, content_type))
         stored = await run_in_threadpool(self._take, data, content_type, received_at)
         if stored.state is Verdict.PENDING:
-            hint(lambda: aggregation.verify.apply_async((stored.id,), retry=False))
+            await run_in_threadpool(hint, lambda: aggregation.verify.apply_async((stored.id,), retry=False))
         verdict = await answer_of(lambda: self._verdict(stored.id))
         if verdict is None:
             return ask_again("the submission is being verified; send the same bytes again")

@@ -27,7 +27,7 @@ class AggregatorDesk:
     @property
     def kernel(self) -> Kernel:
         """Made once a process."""
-        return kernel(self.settings.curve_kernel)
+        return kernel(self.settings.curve_kernel, self.settings.cache)
 
     @cached_property
     def key(self) -> SecretKey:
