@@ -4,7 +4,6 @@ import json
 from collections.abc import Sequence
 from types import TracebackType
 
-from pipeline.stores.runs import Run
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn
 from rich.progress import Progress as Bars
 from rich.table import Table
@@ -12,6 +11,7 @@ from rich.table import Table
 from cli.console import ERR
 from cli.demo_check import Ledger, RoundResult
 from pipeline.stages.contract import Stage
+from pipeline.stores.runs import Run
 
 
 class Progress:

@@ -150,11 +150,10 @@ def _write_homes(home: Path, consortium: Consortium, validation: Path) -> None:
 
 
 def _plan_task(home: Path, consortium: Consortium, plan: Plan, publisher: SecretKey) -> None:
-    from tasks.publishing import plan as store_plan
-
     from pipeline.learning.architectures import build
     from pipeline.learning.checkpoints import dimension_of
     from pipeline.learning.model_file import write_model
+    from tasks.publishing import plan as store_plan
 
     architecture = Architecture(name="cnn", kwargs={})
     state = build(architecture).state_dict()

@@ -85,7 +85,9 @@ def encrypted(
     )
     document = made.header | changes
     header = Header.from_document(document)
-    return Submission(header=header, signature=miner.sign("submission", document), ciphertext=made.ciphertext, wish=wish)
+    return Submission(
+        header=header, signature=miner.sign("submission", document), ciphertext=made.ciphertext, wish=wish
+    )
 
 
 def values_of(seed: int, size: int = DIMENSION) -> NDArray[np.int64]:
