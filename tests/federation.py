@@ -85,7 +85,9 @@ def encrypted(
     )
     document = made.header | changes
     header = Header.from_document(document)
-    return Submission(header=header, signature=miner.sign("submission", document), ciphertext=made.ciphertext, wish=wish)
+    return Submission(
+        header=header, signature=miner.sign("submission", document), ciphertext=made.ciphertext, wish=wish
+    )
 
 
 def values_of(seed: int, size: int = DIMENSION) -> NDArray[np.int64]:
@@ -278,3 +280,10 @@ class Federation:
             write_keystore(home / "key.json", key)
             lines.append('party_key = "key.json"')
         (home / "fleet.toml").write_text("\n".join(lines) + "\n")
+
+
+@pytest.fixture
+def federation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Federation]:
+    one = Federation(tmp_path / "federation", monkeypatch)
+    yield one
+    one.close()

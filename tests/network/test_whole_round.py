@@ -102,5 +102,3 @@ def eventually(check, seconds: float = 20.0) -> None:
     while not check():
         assert time.monotonic() < end, "it did not happen in time"
         time.sleep(0.02)
-
-
