@@ -118,7 +118,7 @@ def serving(app: FastAPI, port: int) -> Iterator[None]:
     try:
         yield
     finally:
-        server.should_exit = True
+        server.should_exit = server.force_exit = True
         thread.join()
 
 
