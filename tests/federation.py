@@ -218,7 +218,7 @@ class Federation:
     def working(self, *parties: str) -> Iterator[None]:
         """Threads that do what is due, until the block ends."""
         over = threading.Event()
-        work = {"aggregator": self.aggregate, "publisher": self.publish}
+        work = {"aggregator": self.aggregate, "publisher": self.publish, "publisher_keys": self.issue}
         threads = [threading.Thread(target=self._loop, args=(work[party], over)) for party in parties]
         for thread in threads:
             thread.start()
@@ -242,11 +242,15 @@ class Federation:
 
     def publish(self) -> None:
         """One turn of the publisher's worker: keys, then plans."""
-        for request_hash in self.publisher.issued.pending():
-            issuing.issue(self.publisher, request_hash)
+        self.issue()
         if self._listens("backend"):
             for plan in self.publisher.plans.all():
                 following.follow(self.publisher, plan.task_id)
+
+    def issue(self) -> None:
+        """Keys alone."""
+        for request_hash in self.publisher.issued.pending():
+            issuing.issue(self.publisher, request_hash)
 
     def close(self) -> None:
         self.aggregator.close()
