@@ -2,7 +2,6 @@ import time
 
 import pytest
 
-from pipeline.curve.select import kernel
 from pipeline.errors import Retryable
 from pipeline.protocol.signing import canonical
 from pipeline.protocol.submission import Header, Receipt
@@ -12,26 +11,26 @@ from pipeline.stores.rounds import RoundLedger, RoundState
 from pipeline.stores.submissions import MAX_REFUSED, Arrival, Closed, SubmissionLedger, Verdict
 from tests.signed_tasks import AGGREGATOR, MINERS, make_task
 
-KERNEL = kernel("reference")
+#: Made once: every call would sign another publishedAt.
+TASK = make_task(maxMiners=3)
 
 
 @pytest.fixture
 def ledgers(ledger_url):
     engine = open_database(ledger_url)
     rounds, submissions = RoundLedger(engine), SubmissionLedger(engine)
-    task = make_task(maxMiners=3)
-    rounds.adopt(task, model="ab", support=None, coordinates=task.dimension)
+    rounds.adopt(TASK, model="ab", support=None, coordinates=TASK.dimension)
     yield rounds, submissions
     rounds.close()
 
 
 def arrival(number: int, score: str = "11", body: str = "b", mask: int | None = None) -> Arrival:
-    task, miner = make_task(maxMiners=3), MINERS[number]
+    miner = MINERS[number]
     document = {
         "protocol": "ndd-fe/1",
-        "taskID": task.task_id,
+        "taskID": TASK.task_id,
         "round": 1,
-        "taskHash": task.task_hash,
+        "taskHash": TASK.task_hash,
         "miner": miner.address,
         "minerPublicKey": miner.public_key,
         "maskKey": "0x" + MINERS[number if mask is None else mask].point33.hex(),
