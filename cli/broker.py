@@ -29,7 +29,7 @@ daemonize no
 """
 
 
-def embedded_broker(home: Path) -> Program:
+def embedded_broker(home: Path, name: str = "broker") -> Program:
     """Prepares the broker's folder (port and password are chosen once) and says how to run it.
 
     Raises Misconfigured where this machine has no server.
@@ -43,7 +43,7 @@ def embedded_broker(home: Path) -> Program:
         write_private(folder / "url", f"redis://:{password}@127.0.0.1:{port}/0\n")
     # The server reads `dir .`: a path with a space in it would break the directive.
     command = ("/bin/sh", "-c", 'cd "$1" && exec "$2" broker.conf', "broker", str(folder), server)
-    return Program(name="broker", command=command, home=home, priority=100)
+    return Program(name=name, command=command, home=home, priority=100)
 
 
 def _server() -> str:

@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from pipeline.stores.runs import Run, RunLedger
 
 from pipeline.errors import FleetError, Retryable
 from pipeline.parties.blocks import fetch_audit
@@ -19,6 +18,7 @@ from pipeline.settings import Settings
 from pipeline.stages.contract import Stage
 from pipeline.stores.artifacts import ArtifactStore
 from pipeline.stores.database import open_database
+from pipeline.stores.runs import Run, RunLedger
 
 _MAX_STATE_BYTES = 4 * 1024 * 1024
 _MAX_AUDIT_BYTES = 512 * 1024 * 1024

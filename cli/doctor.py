@@ -8,7 +8,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import redis
-from pipeline.parties.backend import open_tasks
 from rich.markup import escape
 from rich.table import Table
 from sqlalchemy.exc import SQLAlchemyError
@@ -16,6 +15,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from cli.console import OUT
 from pipeline.curve.select import kernel
 from pipeline.errors import FleetError
+from pipeline.parties.backend import open_tasks
 from pipeline.settings import Settings, load
 from pipeline.stores.database import open_database, transaction
 from pipeline.stores.keys import identities, secret_key
@@ -185,4 +185,6 @@ def _devices(settings: Settings) -> Iterator[Finding]:
         verdict="wrong" if wanted else "ok",
         text=f"{text} (FLFLEET_DEVICE={settings.device})" if wanted else text,
     )
-    yield Finding(subject="devices", verdict="ok", text=f"curve kernel: {kernel(settings.curve_kernel, settings.cache).name}")
+    yield Finding(
+        subject="devices", verdict="ok", text=f"curve kernel: {kernel(settings.curve_kernel, settings.cache).name}"
+    )

@@ -138,6 +138,21 @@ def doctor(home: Home = DEFAULT_HOME, json: Json = False) -> None:
     raise typer.Exit(Exit.OK if run_doctor(home, as_json=json) else Exit.FAILED)
 
 
+@app.command()
+def warmup(
+    home: Home = DEFAULT_HOME,
+    kernel: Annotated[str, typer.Option(help="auto, ifma or scalar.")] = "auto",
+    json: Json = False,
+) -> None:
+    """Compile the curve kernel and make its tables ahead, into the cache folder: for images and deploys.
+
+    Example: FLFLEET_CACHE_DIR=/var/cache/flfleet flfleet warmup
+    """
+    from cli.warmup import warm_up
+
+    warm_up(home, kernel, as_json=json)
+
+
 @keys_app.command("new")
 def keys_new(
     name: Annotated[str, typer.Argument(help="Name of the identity.")],

@@ -6,7 +6,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from pipeline.stores.runs import Refusal, Run, RunLedger
 from rich.markup import escape
 from rich.table import Table
 
@@ -15,6 +14,7 @@ from pipeline.protocol.encodings import public_key_text
 from pipeline.settings import load
 from pipeline.stores.database import open_database
 from pipeline.stores.keys import identities
+from pipeline.stores.runs import Refusal, Run, RunLedger
 
 _COLOURS = {
     "accepted": "green",

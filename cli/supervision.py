@@ -135,7 +135,10 @@ class Supervisor:
         return Path(tempfile.gettempdir()) / f"flfleet-{os.getuid()}-{zlib.crc32(str(path).encode()):08x}.sock"
 
     def _write(self, programs: Sequence[Program]) -> None:
-        for folder in (self._run, self.home / "logs"):
+        names = [program.name for program in programs]
+        if len(set(names)) != len(names):
+            raise ValueError(f"two programs of one name: {sorted(names)}")
+        for folder in (self._run, self.home / "logs", *(program.home / "run" for program in programs)):
             folder.mkdir(parents=True, exist_ok=True)
         configuration = RawConfigParser()
         configuration.read_dict(self._sections(programs))
@@ -159,6 +162,7 @@ class Supervisor:
             "rpcinterface:supervisor": interface,
             "supervisord": daemon,
             **{f"program:{program.name}": self._program(program) for program in programs},
+            **_groups(programs),
         }
 
     def _program(self, program: Program) -> dict[str, str]:
@@ -178,6 +182,18 @@ class Supervisor:
             "stdout_logfile_maxbytes": "20MB",
             "stdout_logfile_backups": "3",
         }
+
+
+def _groups(programs: Sequence[Program]) -> dict[str, dict[str, str]]:
+    """One group a priority: supervisor stops group after group, but the programs of a group together."""
+    priorities = sorted({program.priority for program in programs})
+    return {
+        f"group:priority-{priority}": {
+            "programs": ",".join(program.name for program in programs if program.priority == priority),
+            "priority": str(priority),
+        }
+        for priority in priorities
+    }
 
 
 def leash() -> tuple[str, ...]:

@@ -75,7 +75,6 @@ def configuration(settings: Settings, pool: str) -> dict[str, Any]:
         "task_track_started": True,
         # A deploy's TERM (remapped to QUIT) gives a stage a moment to end, then requeues it.
         "worker_soft_shutdown_timeout": 3.0,
-        "worker_enable_soft_shutdown_on_idle": True,
         "worker_hijack_root_logger": False,
         "beat_schedule": beat_schedule.timetable(settings),
         "beat_schedule_filename": str(settings.path(f"beat-{'-'.join(settings.roles)}.db")),

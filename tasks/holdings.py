@@ -1,10 +1,12 @@
-"""What a worker's process holds open: ledger and artifact store, one each, opened at first use and anew after a fork."""
+"""What a worker's process holds: ledger, artifact store, identities; opened at first use, and the first two anew after a fork."""
 
 import os
+from collections.abc import Mapping
 from functools import lru_cache
 
 from pipeline.settings import current
 from pipeline.stores.artifacts import ArtifactStore
+from pipeline.stores.keys import Identity, identities
 from pipeline.stores.runs import RunLedger
 
 
@@ -16,6 +18,12 @@ def ledger() -> RunLedger:
 def artifacts() -> ArtifactStore:
     """This process's artifact store."""
     return _artifacts(os.getpid())
+
+
+@lru_cache(maxsize=1)
+def miners() -> Mapping[str, Identity]:
+    """This fleet's identities by address; as the settings, they are read once. Raises Misconfigured."""
+    return {identity.address: identity for identity in identities(current())}
 
 
 @lru_cache(maxsize=1)

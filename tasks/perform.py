@@ -17,12 +17,12 @@ from pipeline.protocol.submission import Header
 from pipeline.settings import current
 from pipeline.stages.contract import Job, Output, PreviousRun, Stage
 from pipeline.stores.artifacts import ArtifactStore
-from pipeline.stores.keys import identities, secret_key
+from pipeline.stores.keys import secret_key
 from pipeline.stores.owners import this_process
 from pipeline.stores.records import Claim, Fenced
 from pipeline.stores.runs import RunLedger
 from tasks.chain import start
-from tasks.holdings import artifacts, ledger
+from tasks.holdings import artifacts, ledger, miners
 from tasks.leases import RenewedLease
 from tasks.progress import Progress
 
@@ -108,7 +108,7 @@ def _stage(stage: Stage) -> Callable[[Job], Output]:
 
 def _job(task: celery.Task, claim: Claim, book: RunLedger, store: ArtifactStore, lease: RenewedLease) -> Job:
     settings = current()
-    identity = next((each for each in identities(settings) if each.address == claim.miner), None)
+    identity = miners().get(claim.miner)
     if identity is None:
         raise Misconfigured(f"no [[miner]] of fleet.toml has the address {claim.miner}; restore its keystore")
     terms = book.task(claim.task_hash)

@@ -11,12 +11,12 @@ from pipeline.protocol.admission import Circumstances, Policy, authenticity, ref
 from pipeline.protocol.task import Task
 from pipeline.settings import Settings, current
 from pipeline.stages.contract import Stage
-from pipeline.stores.keys import Identity, identities
+from pipeline.stores.keys import Identity
 from pipeline.stores.records import Refusal
 from pipeline.stores.runs import RunLedger
 from tasks.app import app
 from tasks.chain import start
-from tasks.holdings import ledger
+from tasks.holdings import ledger, miners
 
 _log = structlog.get_logger(__name__)
 
@@ -26,25 +26,25 @@ def poll() -> str:
     """One look at the task board. A poll that fails is nothing: the next one comes in seconds."""
     settings = current()
     found = open_tasks(settings.backend_url, timeout=settings.http_timeout_seconds)
-    added = admit(found, identities(settings), settings, ledger())
+    added = admit(found, list(miners().values()), settings, ledger())
     for run_id in added:
         start(run_id, next(iter(Stage)), token=0)
     return f"{len(found)} open, {len(added)} new runs"
 
 
 def admit(
-    found: Iterable[Task | UnreadableTask], miners: Sequence[Identity], settings: Settings, book: RunLedger
+    found: Iterable[Task | UnreadableTask], own: Sequence[Identity], settings: Settings, book: RunLedger
 ) -> list[str]:
     """Makes the runs that are to be made and writes the refusals down. Returns the new runs' ids."""
-    policy, own = policy_of(settings), frozenset(miner.address for miner in miners)
+    policy, addresses = policy_of(settings), frozenset(miner.address for miner in own)
     added: list[str] = []
     for task in found:
         if isinstance(task, UnreadableTask):
             _refuse(book, task.entry_hash, "", task.task_id, task.round, task.reasons)
             continue
         have = book.miners_of(task.task_hash)
-        for miner in miners:
-            if miner.address not in have and (run_id := _admit(task, miner, own, policy, book)) is not None:
+        for miner in own:
+            if miner.address not in have and (run_id := _admit(task, miner, addresses, policy, book)) is not None:
                 _log.info("run added", run=run_id, task=task.task_id, round=task.round, miner=miner.address)
                 added.append(run_id)
     return added

@@ -4,7 +4,7 @@ import time
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, delete, select, update
+from sqlalchemy import Connection, bindparam, delete, select, update
 
 from pipeline.stores.ledger_base import (
     MAX_WAIT_SECONDS,
@@ -15,10 +15,13 @@ from pipeline.stores.ledger_base import (
     at_the_limit,
     first_unfinished,
     noted,
-    under,
 )
 from pipeline.stores.records import Claim, Fenced, Stage, State
 from pipeline.stores.run_tables import notes, outputs
+
+_OUTPUTS = select(outputs).where(outputs.c.run_id == bindparam("run_id"))
+_NOTES = select(notes.c.name, notes.c.digest).where(notes.c.run_id == bindparam("run_id"))
+_INSERT_OUTPUT = outputs.insert()
 
 
 class Claims(LedgerBase):
@@ -44,16 +47,15 @@ class Claims(LedgerBase):
                     return None
             elif row.state != State.QUEUED:
                 return None
-            db.execute(
-                under(run_id, row.token).values(
-                    state=State.RUNNING,
-                    token=row.token + 1,
-                    owner=owner,
-                    lease_until=self._now() + self._lease_seconds,
-                    not_before=None,
-                    updated_at=time.time(),
-                )
-            )
+            values = {
+                "state": State.RUNNING,
+                "token": row.token + 1,
+                "owner": owner,
+                "lease_until": self._now() + self._lease_seconds,
+                "not_before": None,
+                "updated_at": time.time(),
+            }
+            self._update(db, run_id, row.token, values)
             artifacts, figures = self._results(db, run_id)
         return Claim(
             run_id=run_id,
@@ -105,8 +107,7 @@ class Claims(LedgerBase):
         are due again too.
         """
         with self._transaction(durable=durable) as db:
-            columns = (outputs.c.stage, outputs.c.damaged, outputs.c.artifacts, outputs.c.token)
-            before = {row.stage: row for row in db.execute(select(*columns).where(outputs.c.run_id == claim.run_id))}
+            before = {row.stage: row for row in db.execute(_OUTPUTS, {"run_id": claim.run_id})}
             own = before.get(claim.stage)
             if own is not None and own.token == claim.token:
                 return first_unfinished({name for name, row in before.items() if not row.damaged})
@@ -133,19 +134,18 @@ class Claims(LedgerBase):
                     "updated_at": now,
                 },
             )
-            db.execute(
-                outputs.insert().values(
-                    run_id=claim.run_id,
-                    stage=claim.stage,
-                    token=claim.token,
-                    artifacts=dict(artifacts),
-                    figures=dict(figures),
-                    seconds=time.monotonic() - claim.started_monotonic,
-                    started_at=claim.started_at,
-                    finished_at=now,
-                    damaged=False,
-                )
-            )
+            made = {
+                "run_id": claim.run_id,
+                "stage": claim.stage,
+                "token": claim.token,
+                "artifacts": dict(artifacts),
+                "figures": dict(figures),
+                "seconds": time.monotonic() - claim.started_monotonic,
+                "started_at": claim.started_at,
+                "finished_at": now,
+                "damaged": False,
+            }
+            db.execute(_INSERT_OUTPUT, made)
         return due
 
     def defer(self, claim: Claim, reason: str, seconds: float) -> State:
@@ -232,11 +232,11 @@ class Claims(LedgerBase):
         db.execute(delete(notes).where(notes.c.run_id == run_id, notes.c.stage.in_(stages)))
 
     def _results(self, db: Connection, run_id: str) -> tuple[dict[str, str], dict[str, Any]]:
-        noted_here = db.execute(select(notes.c.name, notes.c.digest).where(notes.c.run_id == run_id))
-        artifacts: dict[str, str] = {row.name: row.digest for row in noted_here}
+        key = {"run_id": run_id}
+        artifacts: dict[str, str] = {row.name: row.digest for row in db.execute(_NOTES, key)}
         figures: dict[str, Any] = {}
-        statement = select(outputs.c.artifacts, outputs.c.figures).where(outputs.c.run_id == run_id, ~outputs.c.damaged)
-        for row in db.execute(statement):
-            artifacts.update(row.artifacts)
-            figures.update(row.figures)
+        for row in db.execute(_OUTPUTS, key):
+            if not row.damaged:
+                artifacts.update(row.artifacts)
+                figures.update(row.figures)
         return artifacts, figures

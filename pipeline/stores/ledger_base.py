@@ -11,12 +11,14 @@ from contextlib import contextmanager
 from typing import Any
 
 from sqlalchemy import (
+    ClauseElement,
     ColumnElement,
     Connection,
     Double,
     Engine,
     Row,
     Update,
+    bindparam,
     cast,
     exists,
     extract,
@@ -44,6 +46,14 @@ RECEIPT_GRACE_SECONDS = 600.0
 MAX_WAIT_SECONDS = 600.0
 #: Any fixed numbers: PostgreSQL's advisory locks while tables are made, and while runs are counted and added.
 SCHEMA_LOCK, ADMISSION_LOCK = 7_301_001, 7_301_002
+
+
+_DATABASE_CLOCK = cast(extract("epoch", func.clock_timestamp()), Double)
+# Statements are built once: building takes longer than running them.
+_ROW = select(runs, bindparam("now", type_=Double).label("now")).where(runs.c.run_id == bindparam("run_id"))
+_LOCKED_ROW = select(runs, _DATABASE_CLOCK.label("now")).where(runs.c.run_id == bindparam("run_id")).with_for_update()
+_UNTOUCHED = update(runs).where(runs.c.run_id == bindparam("its_id"), runs.c.token == bindparam("its_token"))
+_HELD = _UNTOUCHED.where(runs.c.state == State.RUNNING)
 
 
 class LedgerBase:
@@ -85,8 +95,9 @@ class LedgerBase:
             raise Retryable(f"ledger: {error.orig}") from error
 
     def _row(self, db: Connection, run_id: str) -> Row[Any] | None:
-        statement = select(runs, self._now().label("now")).where(runs.c.run_id == run_id)
-        return db.execute(statement.with_for_update() if self._postgres else statement).one_or_none()
+        if self._postgres:
+            return db.execute(_LOCKED_ROW, {"run_id": run_id}).one_or_none()
+        return db.execute(_ROW, {"run_id": run_id, "now": time.monotonic()}).one_or_none()
 
     def _is_lost(self, row: Row[Any]) -> bool:
         return row.lease_until <= row.now or is_gone(row.owner)
@@ -96,35 +107,45 @@ class LedgerBase:
         attempts = row.attempts + 1
         reason = f"a worker ended without a word in stage {row.stage} ({row.owner.rpartition('|')[0]})"
         dead = attempts >= self._max_attempts
-        changed = db.execute(
-            under(row.run_id, row.token)
-            .where(runs.c.state == State.RUNNING)
-            .values(
-                state=State.DEAD if dead else State.QUEUED,
-                owner=None,
-                lease_until=None,
-                attempts=attempts,
-                driven_at=self._now(),
-                error=at_the_limit(attempts, row.stage, reason) if dead else reason,
-                updated_at=time.time(),
-            )
-        )
-        return changed.rowcount == 1 and not dead
+        values = {
+            "state": State.DEAD if dead else State.QUEUED,
+            "owner": None,
+            "lease_until": None,
+            "attempts": attempts,
+            "driven_at": self._now(),
+            "error": at_the_limit(attempts, row.stage, reason) if dead else reason,
+            "updated_at": time.time(),
+        }
+        return self._update(db, row.run_id, row.token, values, _HELD) == 1 and not dead
 
     def _fenced(self, db: Connection, claim: Claim, values: Mapping[str, Any]) -> None:
-        statement = under(claim.run_id, claim.token).where(runs.c.state == State.RUNNING).values(values)
-        if db.execute(statement).rowcount != 1:
+        if self._update(db, claim.run_id, claim.token, values, _HELD) != 1:
             raise Fenced(f"run {claim.run_id}: stage {claim.stage} is no longer this worker's (token {claim.token})")
+
+    def _update(
+        self, db: Connection, run_id: str, token: int, values: Mapping[str, Any], statement: Update | None = None
+    ) -> int:
+        """Updates the run, as long as nobody has touched it since. Returns how many rows that were."""
+        expressions = {name: value for name, value in values.items() if isinstance(value, ClauseElement)}
+        plain = {name: value for name, value in values.items() if name not in expressions}
+        chosen = _UNTOUCHED if statement is None else statement
+        # Plain values travel as parameters: the statement is built and compiled once.
+        result = db.execute(
+            chosen.values(expressions) if expressions else chosen, plain | {"its_id": run_id, "its_token": token}
+        )
+        return result.rowcount
 
     def _insert(self, table: Any) -> Any:
         """Both dialects' own inserts know ON CONFLICT, in the same words."""
         return postgresql.insert(table) if self._postgres else sqlite.insert(table)
 
-    def _now(self) -> ColumnElement[float]:
-        """The ledger's clock, in seconds."""
-        if self._postgres:
-            return cast(extract("epoch", func.clock_timestamp()), Double)
-        return literal(time.monotonic(), Double)
+    def _now(self) -> Any:
+        """The ledger's clock, in seconds: an expression that the database evaluates, or a number."""
+        return _DATABASE_CLOCK if self._postgres else time.monotonic()
+
+    def _clock(self, name: str) -> ColumnElement[float]:
+        """The ledger's clock as a column."""
+        return _DATABASE_CLOCK.label(name) if self._postgres else literal(time.monotonic(), Double).label(name)
 
     def _unix(self, row: Row[Any]) -> float:
         return float(row.now) if self._postgres else time.time()
@@ -132,11 +153,6 @@ class LedgerBase:
     def _lock(self, db: Connection, number: int) -> None:
         if self._postgres:  # on SQLite the transaction itself is the lock
             db.execute(text("SELECT pg_advisory_xact_lock(:number)"), {"number": number})
-
-
-def under(run_id: str, token: int) -> Update:
-    """An update of the run, as long as nobody has touched it since."""
-    return update(runs).where(runs.c.run_id == run_id, runs.c.token == token)
 
 
 def noted(run_id: Any, name: str) -> ColumnElement[bool]:

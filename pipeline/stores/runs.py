@@ -20,7 +20,7 @@ from pipeline.settings import Settings
 from pipeline.stores.claims import Claims
 from pipeline.stores.database import open_database
 from pipeline.stores.intake import Intake
-from pipeline.stores.ledger_base import PAYLOAD, STAGES, noted, under
+from pipeline.stores.ledger_base import PAYLOAD, STAGES, noted
 from pipeline.stores.records import Refusal as Refusal
 from pipeline.stores.records import Run as Run
 from pipeline.stores.records import Stage, StageResult, State
@@ -70,16 +70,15 @@ class RunLedger(Intake, Claims, Sweeps):
                 raise Misconfigured(f"no run {run_id}; `flfleet status` lists them")
             if row.state not in (State.DEAD, State.REJECTED, State.WAITING):
                 raise Misconfigured(f"run {run_id} is {row.state}; only dead, rejected and waiting runs are retried")
-            db.execute(
-                under(run_id, row.token).values(
-                    state=State.QUEUED,
-                    token=row.token + 1,
-                    attempts=0,
-                    not_before=None,
-                    driven_at=self._now(),
-                    updated_at=time.time(),
-                )
-            )
+            values = {
+                "state": State.QUEUED,
+                "token": row.token + 1,
+                "attempts": 0,
+                "not_before": None,
+                "driven_at": self._now(),
+                "updated_at": time.time(),
+            }
+            self._update(db, run_id, row.token, values)
         return self.run(run_id)
 
     def drop(self, run_id: str) -> Run:
@@ -90,11 +89,14 @@ class RunLedger(Intake, Claims, Sweeps):
                 raise Misconfigured(f"no run {run_id}; `flfleet status` lists them")
             if row.state == State.ACCEPTED:
                 raise Misconfigured(f"run {run_id} is accepted: the aggregator holds its submission")
-            db.execute(
-                under(run_id, row.token).values(
-                    state=State.DROPPED, token=row.token + 1, owner=None, lease_until=None, updated_at=time.time()
-                )
-            )
+            values = {
+                "state": State.DROPPED,
+                "token": row.token + 1,
+                "owner": None,
+                "lease_until": None,
+                "updated_at": time.time(),
+            }
+            self._update(db, run_id, row.token, values)
         return self.run(run_id)
 
     def previous_run(self, miner: str, dataset: str, task_id: str, before_round: int) -> Run | None:
@@ -115,7 +117,7 @@ class RunLedger(Intake, Claims, Sweeps):
     ) -> list[Run]:
         # The newest are cut off first, then turned round.
         newest = order or (runs.c.created_at.desc(), runs.c.miner_name.desc(), runs.c.run_id.desc())
-        statement = select(runs, self._now().label("now")).where(*chosen).order_by(*newest).limit(limit)
+        statement = select(runs, self._clock("now")).where(*chosen).order_by(*newest).limit(limit)
         with self._reading() as db:
             rows = db.execute(statement).all()[::-1]
             ids = select(runs.c.run_id).where(*chosen).order_by(*newest).limit(limit).subquery()

@@ -48,7 +48,7 @@ class Sweeps(LedgerBase):
         )
 
     def _released(self, db: Connection) -> list[Due]:
-        rows = db.execute(select(runs, self._now().label("now")).where(runs.c.state == State.RUNNING)).all()
+        rows = db.execute(select(runs, self._clock("now")).where(runs.c.state == State.RUNNING)).all()
         return [
             Due(run_id=row.run_id, stage=Stage(row.stage), token=row.token)
             for row in rows

@@ -33,6 +33,7 @@ def fleet(monkeypatch, tmp_path) -> Iterator[RunLedger]:
     current.cache_clear()
     holdings._ledger.cache_clear()
     holdings._artifacts.cache_clear()
+    holdings.miners.cache_clear()
     monkeypatch.setattr(perform, "FIRST_WAIT_SECONDS", 0.01)
     yield holdings.ledger()
     holdings.ledger().close()
