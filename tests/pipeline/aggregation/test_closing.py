@@ -78,7 +78,7 @@ def sums() -> list[int]:
 @pytest.fixture
 def network(federation: Federation):
     """Backend and publisher at work."""
-    with federation.serving("backend"), federation.serving("publisher"), federation.working("publisher"):
+    with federation.serving("backend"), federation.serving("publisher"), federation.working("publisher_keys"):
         yield federation
 
 
@@ -153,7 +153,7 @@ def test_a_publisher_that_is_away_is_waited_for(federation) -> None:
     request = found(federation).row.request_hash
     assert request is not None
     assert found(federation).row.reason.startswith("waits: ")
-    with federation.serving("backend"), federation.serving("publisher"), federation.working("publisher"):
+    with federation.serving("backend"), federation.serving("publisher"), federation.working("publisher_keys"):
         assert close_round(federation.aggregator, TASK_ID, 1)
     assert found(federation).row.request_hash == request
     assert found(federation).row.state == RoundState.BACK_TO_TRAINING
