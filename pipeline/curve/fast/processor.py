@@ -2,6 +2,7 @@
 
 import platform
 from functools import lru_cache
+from pathlib import Path
 
 from llvmlite import binding
 
@@ -15,6 +16,17 @@ _NEEDED = ("avx512f", "avx512dq", "avx512bw", "avx512vl", "avx512ifma")
 def features() -> dict[str, bool]:
     """LLVM's names of the features of this processor."""
     return dict(binding.get_host_cpu_features())
+
+
+def name() -> str:
+    """The processor as people call it."""
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return f"{line.partition(':')[2].strip()} ({binding.get_host_cpu_name()})"
+    except OSError:
+        pass
+    return f"{platform.processor() or platform.machine()} ({binding.get_host_cpu_name()})"
 
 
 def description() -> str:
