@@ -16,8 +16,10 @@ _NEEDED = ("avx512f", "avx512dq", "avx512bw", "avx512vl", "avx512ifma")
 @lru_cache(maxsize=1)
 def features() -> dict[str, bool]:
     """LLVM's names of the features of this processor, or of the one that numba was told to compile for."""
-    if config.CPU_NAME or config.CPU_FEATURES:
-        told = (config.CPU_FEATURES or "").split(",")
+    # numba makes these at run time.
+    name, listed = (getattr(config, setting, None) for setting in ("CPU_NAME", "CPU_FEATURES"))
+    if name or listed:
+        told = (listed or "").split(",")
         return {feature[1:]: feature.startswith("+") for feature in told if feature}
     return dict(binding.get_host_cpu_features())
 
