@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from pipeline.curve.contract import Kernel, Points, Scalars
 from pipeline.nddfe.keystream import masks, weights
+from pipeline.nddfe.mask_sum import chunks
 
 KEYS = (secrets.token_bytes(32), secrets.token_bytes(32))
 BASE = coincurve.PrivateKey(secrets.token_bytes(32)).public_key.format()
@@ -21,14 +22,20 @@ def values(n: int, seed: int = 0) -> NDArray[np.int64]:
     return np.random.default_rng(seed).integers(-LARGEST, LARGEST + 1, n)
 
 
-def mask_sum(kernel: Kernel, n: int) -> Scalars:
+def mask_sum(kernel: Kernel, n: int, first: int = 0) -> Scalars:
     """r + s of one miner: two AES-CTR streams, added mod q."""
-    return kernel.add_scalars([masks(kernel, key, 0, n) for key in KEYS])
+    return kernel.add_scalars([masks(kernel, key, first, n) for key in KEYS])
 
 
 def encrypt(kernel: Kernel, numbers: NDArray[np.int64]) -> bytes:
-    """Masks from the keystreams, one point a value, points32."""
-    return kernel.write_points32(kernel.encrypt(BASE, mask_sum(kernel, len(numbers)), numbers))
+    """Masks from the keystreams, one point a value, points32; in chunks, as the miner's stage does it."""
+    xs, bits = [], []
+    for first, count in chunks(len(numbers)):
+        points = kernel.encrypt(BASE, mask_sum(kernel, count, first), numbers[first : first + count])
+        data = kernel.write_points32(points)
+        xs.append(data[: 32 * count])
+        bits.append(data[32 * count :])
+    return b"".join(xs + bits)
 
 
 def verify(kernel: Kernel, ciphertext: bytes, n: int) -> Points:

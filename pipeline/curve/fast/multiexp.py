@@ -122,20 +122,22 @@ def _make_sort(
         rest = np.uint64(64) - shift
         spills = (position & 63) + width > 64 and word == 0
         mask = (np.uint64(1) << np.uint64(width)) - np.uint64(1)
-        half = 1 << (width - 1)
+        # The last window keeps its sign: nothing is above this limit.
+        whole = 1 << width
+        half = 2 * whole if last else whole // 2
         offsets[:] = 0
         for i in range(len(weights)):
             content = weights[i, word] >> shift
             if spills:
                 content |= weights[i, 1] << rest
             digit = np.int64(content & mask) + np.int64(carry[i])
-            carry[i] = 0
-            if not last and digit > half:
-                digit -= 2 * half
-                carry[i] = 1
+            # No branch: half of all digits are above, and nobody could predict which.
+            over = np.int64(digit > half)
+            digit -= over * whole
+            carry[i] = np.uint8(over)
             digits[i] = digit
-            if digit != 0:
-                offsets[abs(digit)] += 1
+            offsets[abs(digit)] += 1
+        offsets[0] = 0
         total = 0
         for bucket in range(len(offsets)):
             here = offsets[bucket]
@@ -144,7 +146,7 @@ def _make_sort(
         for i in range(len(weights)):
             digit = np.int64(digits[i])
             if digit != 0:
-                order[offsets[abs(digit)]] = 2 * i + (1 if digit < 0 else 0)
+                order[offsets[abs(digit)]] = 2 * i + np.int64(digit < 0)
                 offsets[abs(digit)] += 1
         for bucket in range(len(offsets) - 1, 0, -1):
             offsets[bucket] = offsets[bucket - 1]
