@@ -38,12 +38,12 @@ class Points32:
         """Decodes `count` points. Raises Malformed, naming the first wrong point."""
         length = 32 * count + -(-count // 8)
         if count < 0 or len(data) != length:
-            raise Malformed(f"points32 of {count} points has {length} bytes, got {len(data)}")
+            raise Malformed(f"points: expected {length} bytes for {count} points, got {len(data)}")
         bits = np.frombuffer(data, np.uint8, offset=32 * count)
         if count % 8 and bits[-1] >> count % 8:
-            raise Malformed("points32: spare bits after the last parity are set")
+            raise Malformed("points: spare bits are set")
         words = np.frombuffer(data, ">u8", count=4 * count).reshape(count, 4)
-        _refuse(_beyond(words), "x is not below p")
+        _refuse(_beyond(words), "is not below p")
         points = empty_points(count)
 
         def job(start: int, stop: int) -> None:
@@ -54,7 +54,7 @@ class Points32:
             self._lift(part, _indices(stop - start, self._field.lanes), self._workspace())
 
         self._pool.run(count, CHUNK, job)
-        _refuse(~points[:, 4:].any(axis=1), "x is on no point of the curve")
+        _refuse(~points[:, 4:].any(axis=1), "is on no point of the curve")
         return points
 
     def write(self, points: Points) -> bytes:
@@ -64,7 +64,7 @@ class Points32:
         out = np.zeros(32 * count + -(-count // 8), np.uint8)
         infinite = self._pack(points, out)
         if infinite >= 0:
-            raise Malformed(f"points32: index {infinite} of {count}: infinity has no encoding")
+            raise Malformed(f"points: infinity at index {infinite}, which has no encoding")
         return out.tobytes()
 
     def _workspace(self) -> int:
@@ -120,4 +120,4 @@ def _beyond(words: NDArray[np.uint64]) -> NDArray[np.bool_]:
 
 def _refuse(wrong: Any, reason: str) -> None:
     if wrong.any():
-        raise Malformed(f"points32: index {int(wrong.argmax())} of {len(wrong)}: {reason}")
+        raise Malformed(f"points: x at index {int(wrong.argmax())} {reason}")
