@@ -88,6 +88,12 @@ class Settings(BaseSettings):
         5, ge=1, description="Claims of a stage that may end without a commit before a run is dead"
     )
     curve_kernel: str = Field("auto", description="auto, reference, scalar or ifma")
+    curve_threads: int = Field(1, ge=1, description="Threads of one worker process that share a curve job")
+    slice_groups: int = Field(
+        2**18,
+        ge=1,
+        description="Groups that an aggregate worker adds up at a time; a larger round is shared by workers",
+    )
     cache_dir: Path | None = Field(
         None, description="Folder of compiled kernels and curve tables; none: in the home folder"
     )

@@ -12,6 +12,7 @@ from pipeline.stores.artifacts import ArtifactStore
 from pipeline.stores.database import open_database
 from pipeline.stores.keys import party_key
 from pipeline.stores.rounds import RoundLedger
+from pipeline.stores.slices import SliceLedger
 from pipeline.stores.submissions import SubmissionLedger
 
 
@@ -22,12 +23,13 @@ class AggregatorDesk:
     settings: Settings
     rounds: RoundLedger
     submissions: SubmissionLedger
+    slices: SliceLedger
     artifacts: ArtifactStore
 
     @property
     def kernel(self) -> Kernel:
         """Made once a process."""
-        return kernel(self.settings.curve_kernel, self.settings.cache)
+        return kernel(self.settings.curve_kernel, self.settings.cache, self.settings.curve_threads)
 
     @cached_property
     def key(self) -> SecretKey:
@@ -38,6 +40,7 @@ class AggregatorDesk:
         """Gives the ledger's connections back."""
         self.rounds.close()
         self.submissions.close()
+        self.slices.close()
 
 
 def open_desk(settings: Settings) -> AggregatorDesk:
@@ -47,6 +50,7 @@ def open_desk(settings: Settings) -> AggregatorDesk:
         settings=settings,
         rounds=RoundLedger(engine, lease_seconds=settings.lease_seconds),
         submissions=SubmissionLedger(engine, lease_seconds=settings.lease_seconds),
+        slices=SliceLedger(engine, lease_seconds=settings.lease_seconds),
         artifacts=ArtifactStore(settings.artifacts, settings.cache / "scratch"),
     )
 

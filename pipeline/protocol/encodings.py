@@ -14,6 +14,8 @@ from pipeline.curve.contract import Q
 from pipeline.errors import Malformed
 
 PROTOCOL = "ndd-fe/1"
+#: Bytes that are hashed at once.
+_PIECE = 4 * 1024 * 1024
 _HEX = re.compile(r"0x(?:[0-9a-f]{2})*")
 _PUBLIC_KEY = re.compile(r"(?:0[xX])?([0-9a-fA-F]{64}),(?:0[xX])?([0-9a-fA-F]{64})")
 _ADDRESS = re.compile(r"0x[0-9a-f]{40}")
@@ -89,6 +91,14 @@ def address_of(point33: bytes) -> str:
 def keccak256(data: bytes) -> bytes:
     """Keccak-256 (Ethereum's, not SHA3-256)."""
     return keccak(data)
+
+
+def keccak256_of(data: bytes | memoryview) -> bytes:
+    """The same of what may be mapped from disk: read a piece at a time."""
+    state = keccak.new(b"")
+    for at in range(0, len(data), _PIECE):
+        state.update(bytes(data[at : at + _PIECE]))
+    return state.digest()
 
 
 def sha256(data: bytes) -> bytes:

@@ -6,8 +6,10 @@ every read. In a local folder a durable write reaches the disk before `put` retu
 
 import hashlib
 import io
+import mmap
 import os
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 from typing import IO, Any
 
@@ -29,6 +31,8 @@ class ArtifactStore:
         self._fs, self._root = fsspec.core.url_to_fs(url)
         self._local = isinstance(self._fs, LocalFileSystem)
         self._scratch = scratch
+        # digest -> the file that was verified under it.
+        self._mapped: dict[str, tuple[int, ...]] = {}
 
     def put(self, data: bytes, *, durable: bool = False) -> str:
         """Stores bytes and returns their digest. Raises Retryable when the disk is full or the store is away."""
@@ -43,6 +47,18 @@ class ArtifactStore:
             source.seek(0)
             self._write(digest, source, durable)
         return digest
+
+    def put_pieces(self, pieces: Iterable[bytes | memoryview], *, durable: bool = False) -> str:
+        """Stores pieces joined, without holding them together in memory, and returns the digest of the whole."""
+        self._scratch.mkdir(parents=True, exist_ok=True)
+        try:
+            with tempfile.NamedTemporaryFile(dir=self._scratch, suffix=".joined") as file:
+                for piece in pieces:
+                    file.write(piece)
+                file.flush()
+                return self.put_file(Path(file.name), durable=durable)
+        except OSError as error:
+            raise Retryable(f"artifact store: {error}") from error
 
     def put_array(self, array: NDArray[Any], *, durable: bool = False) -> str:
         """Stores an array in numpy's own format, without pickles."""
@@ -89,6 +105,25 @@ class ArtifactStore:
             partial.unlink(missing_ok=True)
         return local
 
+    def mapped(self, digest: str) -> memoryview:
+        """The digest's bytes mapped from a local file, read-only: what is not touched takes no memory. Raises Corrupt.
+
+        They are verified at a process's first use and again whenever the file is another one: a slice would otherwise read
+        all of a round to work on a part of it.
+        """
+        path = Path(self._path(digest)) if self._local else self._scratch / digest
+        try:
+            known = digest in self._mapped and path.exists() and _identity(path) == self._mapped[digest]
+            if not known:
+                path = self.path(digest)
+            with path.open("rb") as source:
+                identity = _identity(path)
+                content = mmap.mmap(source.fileno(), 0, access=mmap.ACCESS_READ) if identity[2] else b""
+        except OSError as error:
+            raise Retryable(f"artifact store: {error}") from error
+        self._mapped[digest] = identity
+        return memoryview(content)
+
     def is_whole(self, digest: str) -> bool:
         """Whether the digest's bytes are there and are its own. Raises Retryable when the store is away."""
         try:
@@ -128,6 +163,12 @@ class ArtifactStore:
                         sink.write(chunk)
         except OSError as error:
             raise Retryable(f"artifact store: {error}") from error
+
+
+def _identity(path: Path) -> tuple[int, ...]:
+    """What changes when a file is replaced or written to."""
+    found = path.stat()
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
 
 def _verified(path: Path, digest: str) -> Path:
