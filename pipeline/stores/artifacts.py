@@ -9,7 +9,9 @@ import io
 import mmap
 import os
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
@@ -67,6 +69,22 @@ class ArtifactStore:
             np.save(file, array, allow_pickle=False)
             file.flush()
             return self.put_file(Path(file.name), durable=durable)
+
+    @contextmanager
+    def new_array(self, length: int, dtype: type[Any]) -> Iterator["NewArray"]:
+        """An array in a file, to be filled and then stored; what is not stored is gone when the block ends. Raises Retryable."""
+        self._scratch.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=self._scratch, suffix=".npy") as file:
+            try:
+                if length:
+                    array = np.lib.format.open_memmap(file.name, mode="w+", dtype=dtype, shape=(length,))
+                else:
+                    array = np.zeros(0, dtype=dtype)
+                    np.save(file, array, allow_pickle=False)
+                    file.flush()
+            except OSError as error:
+                raise Retryable(f"artifact store: {error}") from error
+            yield NewArray(self, Path(file.name), array)
 
     def get(self, digest: str) -> bytes:
         """The bytes of a digest. Raises Corrupt when they are missing or differ from it."""
@@ -163,6 +181,22 @@ class ArtifactStore:
                         sink.write(chunk)
         except OSError as error:
             raise Retryable(f"artifact store: {error}") from error
+
+
+@dataclass(frozen=True)
+class NewArray:
+    """See `ArtifactStore.new_array`."""
+
+    _store: ArtifactStore
+    _path: Path
+    #: To be filled.
+    array: NDArray[Any]
+
+    def store(self) -> str:
+        """Stores the array as it is now and returns its digest."""
+        if isinstance(self.array, np.memmap):
+            self.array.flush()
+        return self._store.put_file(self._path)
 
 
 def _identity(path: Path) -> tuple[int, ...]:

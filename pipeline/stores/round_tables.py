@@ -99,7 +99,7 @@ round_slices = Table(
     metadata,
     # A sum belongs to one request: other submissions make another sum.
     Column("request_hash", String(66), primary_key=True),
-    Column("index", Integer, primary_key=True),
+    Column("number", Integer, primary_key=True),
     Column("task_id", String(64), nullable=False),
     Column("round", Integer, nullable=False),
     Column("first_group", BigInteger, nullable=False),

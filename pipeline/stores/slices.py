@@ -49,12 +49,12 @@ class SliceLedger(PartyLedger):
     def plan(self, task_id: str, number: int, request_hash: str, pieces: Sequence[range]) -> list[Slice]:
         """Writes the slices of a request down, once: a later plan, after another setting perhaps, changes nothing."""
         with self._writing(durable=True) as connection:
-            known = connection.execute(select(round_slices.c["index"]).where(_of(request_hash)).limit(1)).first()
+            known = connection.execute(select(round_slices.c.number).where(_of(request_hash)).limit(1)).first()
             if known is None:
                 rows = [
                     {
                         "request_hash": request_hash,
-                        "index": index,
+                        "number": index,
                         "task_id": task_id,
                         "round": number,
                         "first_group": piece.start,
@@ -67,7 +67,7 @@ class SliceLedger(PartyLedger):
 
     def all(self, request_hash: str) -> list[Slice]:
         """The slices of a request, in order; none where it was not cut."""
-        rows = select(round_slices).where(_of(request_hash)).order_by(round_slices.c["index"])
+        rows = select(round_slices).where(_of(request_hash)).order_by(round_slices.c.number)
         with self._reading() as connection:
             return [_slice(row) for row in connection.execute(rows)]
 
@@ -103,7 +103,7 @@ class SliceLedger(PartyLedger):
         }
         with self._writing(durable=True) as connection:
             leases.write(connection, round_slices, _is(one.request_hash, one.index), one.token, values)
-            open_ = select(round_slices.c["index"]).where(_of(one.request_hash), round_slices.c.aggregate.is_(None))
+            open_ = select(round_slices.c.number).where(_of(one.request_hash), round_slices.c.aggregate.is_(None))
             return connection.execute(open_.limit(1)).first() is None
 
     def forget(self, one: Slice) -> None:
@@ -124,7 +124,7 @@ class SliceLedger(PartyLedger):
 def _slice(row: Row[Any]) -> Slice:
     return Slice(
         request_hash=row.request_hash,
-        index=row.index,
+        index=row.number,
         groups=range(row.first_group, row.first_group + row.groups),
         aggregate=row.aggregate,
         mask_sums=row.mask_sums,
@@ -141,4 +141,4 @@ def _of(request_hash: str) -> ColumnElement[bool]:
 
 
 def _is(request_hash: str, index: int) -> ColumnElement[bool]:
-    return and_(_of(request_hash), round_slices.c["index"] == index)
+    return and_(_of(request_hash), round_slices.c.number == index)

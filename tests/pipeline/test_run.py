@@ -21,8 +21,8 @@ from pipeline.learning.architectures import build
 from pipeline.learning.checkpoints import dimension_of
 from pipeline.learning.digits import write_digits
 from pipeline.learning.model_file import write_model
-from pipeline.nddfe.score import commitment
 from pipeline.nddfe.ciphertext import Ciphertext
+from pipeline.nddfe.score import commitment
 from pipeline.protocol.encodings import from_hex, sha256, to_hex
 from pipeline.protocol.submission import Submission
 from pipeline.protocol.task import Architecture, Task
