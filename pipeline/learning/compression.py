@@ -66,7 +66,8 @@ def wish(residual: NDArray[np.float32], delta: NDArray[np.float32], ratio: float
 
     def size(start: int, stop: int) -> NDArray[np.uint32]:
         # Magnitudes of floats are in the order of their bits.
-        return np.abs(residual[start:stop] + delta[start:stop]).view(np.uint32)
+        bits: NDArray[np.uint32] = np.abs(residual[start:stop] + delta[start:stop]).view(np.uint32)
+        return bits
 
     most = min(ceil_ratio(ratio, count), count)
     if most == 0:

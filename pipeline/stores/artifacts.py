@@ -76,6 +76,7 @@ class ArtifactStore:
         self._scratch.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(dir=self._scratch, suffix=".npy") as file:
             try:
+                array: NDArray[Any]
                 if length:
                     array = np.lib.format.open_memmap(file.name, mode="w+", dtype=dtype, shape=(length,))
                 else:
