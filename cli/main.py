@@ -43,6 +43,24 @@ def demo(
 
 
 @app.command()
+def chaos(
+    runs: Annotated[int, typer.Option(min=1, help="Runs under fire, in tasks of five miners.")] = 100,
+    seconds: Annotated[float, typer.Option(min=5, help="How long faults go on.")] = 120.0,
+    seed: Annotated[int | None, typer.Option(help="Repeats the faults of an earlier run; default: a new one.")] = None,
+    json: Json = False,
+    home: Annotated[Path | None, typer.Option(help="Folder to use and keep; default: a temporary one.")] = None,
+) -> None:
+    """Kill, stop, wipe, fill and damage a whole fleet and network on this machine, and count what came of every run.
+
+    Example: flfleet chaos --runs 100 --seconds 60 --seed 7
+    """
+    from cli.chaos import run_chaos
+
+    ok = run_chaos(runs=runs, seconds=seconds, seed=seed, as_json=json, home=home)
+    raise typer.Exit(Exit.OK if ok else Exit.FAILED)
+
+
+@app.command()
 def init(
     home: Home = DEFAULT_HOME,
     miner: Annotated[list[str] | None, typer.Option("--miner", help="Name of an identity; repeatable.")] = None,
