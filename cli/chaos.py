@@ -15,7 +15,7 @@ from pathlib import Path
 from cli.chaos_count import count
 from cli.chaos_home import MINERS, Ground, prepare_ground
 from cli.chaos_load import Load, small_tasks
-from cli.chaos_report import as_line, print_report, summary
+from cli.chaos_report import as_line, print_report, summary, write_log
 from cli.chaos_schedule import schedule
 from cli.chaos_torments import Tormentor
 from cli.chaos_watch import Watch, open_watch
@@ -24,13 +24,14 @@ from cli.supervision import Supervisor
 from cli.up import interrupt_on_term
 from pipeline.errors import FleetError
 from pipeline.stores.records import OPEN
-from pipeline.stores.rounds import MOVING, RoundLedger
+from pipeline.stores.rounds import RoundLedger, RoundState
 
 START_SECONDS = 120.0
 #: How long after the last fault a run may still be on its way; past it, it is stuck.
 CALM_SECONDS = 120.0
 #: The last tasks come this share of the time before its end.
 _LOAD_SHARE = 0.85
+_CLOSING = (RoundState.CLOSING, RoundState.AWAITING_VERIFICATION)
 
 
 def run_chaos(*, runs: int, seconds: float, seed: int | None, as_json: bool, home: Path | None) -> bool:
@@ -42,16 +43,17 @@ def run_chaos(*, runs: int, seconds: float, seed: int | None, as_json: bool, hom
     tasks = -(-runs // MINERS)
     with _folder(home) as folder, interrupt_on_term(), _ground(folder) as ground:
         ERR.print(f"seed {seed}: {tasks * MINERS} runs, {seconds:.0f} s of faults, in {folder}")
-        load = Load(
-            ground,
-            small_tasks(ground.network.consortium, ground.proxy.url, tasks, seed),
-            seconds * _LOAD_SHARE,
-        )
+        small = small_tasks(ground.network.consortium, ground.proxy.url, tasks, seed)
+        load = Load(ground, small[1:], seconds * _LOAD_SHARE)
         with _running(ground) as supervisor, _watching(ground) as watch:
+            # The first task passes in peace: only then is everybody really there.
+            load.plan(small[0])
+            _calm(ground, watch, MINERS, START_SECONDS)
             with load, Tormentor(ground, supervisor, watch, schedule(seed, seconds)) as tormentor:
                 _wait(load, tormentor, seconds)
-            _calm(ground, watch, tasks * MINERS)
-            counted = count(ground, [task.document["taskID"] for task in load.tasks])
+            _calm(ground, watch, tasks * MINERS, CALM_SECONDS)
+            counted = count(ground, [task.document["taskID"] for task in small])
+            write_log(folder / "faults.jsonl", watch.recoveries())
             document = summary(counted, tormentor.done, watch.recoveries())
             print_report(document, counted, tormentor.skipped, seed)
             if as_json:
@@ -97,18 +99,19 @@ def _wait(load: Load, tormentor: Tormentor, seconds: float) -> None:
         time.sleep(0.2)
 
 
-def _calm(ground: Ground, watch: Watch, runs: int) -> None:
-    """Until every run and every round is over, or time is up."""
+def _calm(ground: Ground, watch: Watch, runs: int, seconds: float) -> None:
+    """Until so many runs, and every round, are over, or time is up."""
     from pipeline.settings import load as load_settings
     from pipeline.stores.database import open_database
 
     rounds = RoundLedger(open_database(load_settings(ground.network.aggregator_home).ledger))
-    end = time.monotonic() + CALM_SECONDS
+    end = time.monotonic() + seconds
     try:
         while time.monotonic() < end:
             places = watch.view.runs.values()
             over = len(places) >= runs and not any(place.state in OPEN for place in places)
-            if over and not any(found.state in MOVING for found in rounds.all()):
+            # Once no run is open, an open round gets nothing more: one that is full closes with its last verdict.
+            if over and not any(found.state in _CLOSING for found in rounds.all()):
                 return
             time.sleep(0.5)
     finally:

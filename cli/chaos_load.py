@@ -3,7 +3,6 @@
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from cli.chaos_home import CLASSES, DATASET, DIMENSION, MINERS, SIDE, Ground
@@ -70,11 +69,10 @@ class Load:
     """A thread that plans the tasks evenly over a time."""
 
     def __init__(self, ground: Ground, tasks: Sequence[SmallTask], seconds: float) -> None:
-        self._home: Path = ground.network.publisher_home
-        self.tasks, self._pause = tasks, seconds / max(len(tasks), 1)
+        self._settings = load(ground.network.publisher_home)
+        self._tasks, self._pause = tasks, seconds / max(len(tasks), 1)
         self._over = threading.Event()
-        #: TaskIDs that the publisher keeps.
-        self.planned: list[str] = []
+        self._planned = 0
         self._thread = threading.Thread(target=self._feed, name="load", daemon=True)
 
     def __enter__(self) -> "Load":
@@ -88,20 +86,23 @@ class Load:
     @property
     def is_done(self) -> bool:
         """Whether every task is planned."""
-        return len(self.planned) == len(self.tasks)
+        return self._planned == len(self._tasks)
 
-    def _feed(self) -> None:
+    def plan(self, task: SmallTask) -> None:
+        """Gives the publisher a plan. Raises Retryable while its ledger is busy."""
         from tasks.publishing import plan
 
-        settings = load(self._home)
-        for task in self.tasks:
+        plan(self._settings, document=task.document, model=task.model, ratios=None)
+
+    def _feed(self) -> None:
+        for task in self._tasks:
             while True:
                 try:
-                    plan(settings, document=task.document, model=task.model, ratios=None)
+                    self.plan(task)
                     break
                 except Retryable:
                     if self._over.wait(0.5):
                         return
-            self.planned.append(task.document["taskID"])
+            self._planned += 1
             if self._over.wait(self._pause):
                 return

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Sequence
+from pathlib import Path
 from statistics import median
 from typing import Any
 
@@ -43,6 +44,20 @@ def _fault(kind: Kind, done: Sequence[Fault], recoveries: Sequence[Recovery]) ->
 def as_line(document: dict[str, Any]) -> str:
     """One line of JSON."""
     return json.dumps(document, separators=(",", ":"))
+
+
+def write_log(path: Path, recoveries: Sequence[Recovery]) -> None:
+    """A line for every fault that ended: what it hit and how long that took to move, for whoever asks why."""
+    with path.open("w") as file:
+        for each in recoveries:
+            entry = {
+                "fault": each.kind,
+                "at": round(each.since, 2),
+                "runs": list(each.hit),
+                "pools": {pool: each.moved.get(pool) for pool in each.pools},
+                "seconds": each.measured,
+            }
+            file.write(json.dumps(entry) + "\n")
 
 
 def print_report(document: dict[str, Any], count: Count, skipped: dict[Kind, str], seed: int) -> None:

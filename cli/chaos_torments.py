@@ -154,10 +154,9 @@ class Tormentor:
 
     def _deploy(self, _chance: random.Random) -> bool:
         mains = {name: pid for name, pid in self.supervisor.pids().items() if name in FLEET_WORKERS}
-        before = self.watch.look()
         for pid in mains.values():
             _signal(pid, signal.SIGTERM)
-        self.watch.expect(Kind.DEPLOY, _measurable(mains), {}, before)
+        self.watch.expect(Kind.DEPLOY, _measurable(mains), {}, self.watch.look())
         return bool(mains)
 
     def _broker(self, chance: random.Random, kind: Kind, seconds: float, *, wipe: bool = False) -> bool:
@@ -167,7 +166,6 @@ class Tormentor:
         if pid is None or hold.exists():
             return False
         hold.touch()
-        before = self.watch.look()
         _signal(pid, signal.SIGKILL)
         if wipe:
             _wipe(self.ground.broker_folders[name])
@@ -175,7 +173,7 @@ class Tormentor:
 
         def end() -> None:
             hold.unlink(missing_ok=True)
-            self.watch.expect(kind, pools, {}, before if not wipe else self.watch.look())
+            self.watch.expect(kind, pools, {}, self.watch.look())
 
         self._later(seconds, end)
         return True
@@ -184,9 +182,8 @@ class Tormentor:
         pid = self.supervisor.pids(settled=True).get(name)
         if pid is None:
             return False
-        before = self.watch.look()
         _signal(pid, signal.SIGKILL)
-        self.watch.expect(kind, pools, {}, before)
+        self.watch.expect(kind, pools, {}, self.watch.look())
         return True
 
     def _mood(self, kind: Kind, mood: Mood) -> bool:
@@ -244,11 +241,10 @@ class Tormentor:
 
     def _kill(self, kind: Kind, pids: Collection[int], names: Collection[str]) -> None:
         """Kills, and then sees which runs those processes held: a look before would be old by then."""
-        before = self.watch.view
         for pid in pids:
             _signal(pid, signal.SIGKILL)
         view = self.watch.look()
-        self.watch.expect(kind, _measurable(names), _held_by(view, pids), before)
+        self.watch.expect(kind, _measurable(names), _held_by(view, pids), view)
 
     def _aim(self, pids: Collection[int]) -> int | None:
         """A child that is at work on a run right now."""

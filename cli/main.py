@@ -16,6 +16,8 @@ app = typer.Typer(
 )
 keys_app = typer.Typer(no_args_is_help=True, help="Identities: make and show key pairs.")
 app.add_typer(keys_app, name="keys")
+bench_app = typer.Typer(no_args_is_help=True, help="Measure what is promised, beside its rivals.")
+app.add_typer(bench_app, name="bench")
 
 Home = Annotated[
     Path, typer.Option("--home", envvar="FLFLEET_HOME", help="The fleet's home folder.", show_default="./fleet")
@@ -169,6 +171,25 @@ def warmup(
     from cli.warmup import warm_up
 
     warm_up(home, kernel, as_json=json)
+
+
+@bench_app.command("pipeline")
+def bench_pipeline(
+    runs: Annotated[int, typer.Option(min=10, help="Runs of each repeat.")] = 200,
+    queued: Annotated[str, typer.Option(help="Backlogs to measure, with commas.")] = "10,100,1000,5000",
+    json: Json = False,
+) -> None:
+    """Measure the seven stages with trivial work beside a bare seven-stage Celery chain on the same broker.
+
+    Example: flfleet bench pipeline --runs 500
+    """
+    from json import dumps
+
+    from bench.pipeline import as_json, measure
+
+    result = measure(runs, [int(count) for count in queued.split(",") if count], ERR.print)
+    if json:
+        OUT.print(dumps(as_json(result)), soft_wrap=True)
 
 
 @keys_app.command("new")

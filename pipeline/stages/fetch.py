@@ -6,7 +6,7 @@ Once per content, however many miners and rounds use it: what is in the artifact
 import tempfile
 from pathlib import Path
 
-from pipeline.errors import Misconfigured, Rejected
+from pipeline.errors import Corrupt, Misconfigured, Rejected
 from pipeline.learning.checkpoints import dimension_of, read_model
 from pipeline.parties.blocks import fetch_block
 from pipeline.parties.http import download, fetch_bytes
@@ -37,11 +37,12 @@ def run(job: Job) -> Output:
 def fetch_model(task: Task, store: ArtifactStore, settings: Settings) -> tuple[str, int]:
     """Gets and reads the model; returns its digest and d. Raises Rejected, Retryable or Misconfigured."""
     digest = task.model_sha256.hex()
-    if not store.exists(digest):
+    try:
+        path = store.path(digest)
+    except Corrupt:  # missing, or damaged in the store: every run over this model would fail on it for ever
         _download_model(task, store, settings)
-    model = read_model(
-        store.path(digest), task.architecture, dimension=task.dimension, max_dimension=settings.max_dimension
-    )
+        path = store.path(digest)
+    model = read_model(path, task.architecture, dimension=task.dimension, max_dimension=settings.max_dimension)
     return digest, dimension_of(model.state)
 
 
