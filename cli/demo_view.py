@@ -52,21 +52,21 @@ class Progress:
 
 
 def print_report(results: Sequence[RoundResult], problems: Sequence[str]) -> None:
-    """The table, and what is wrong."""
-    table = Table(title="seconds per stage are means over the miners", title_justify="left")
-    for heading in ("round", "status", "submissions", "coordinates", "dropped", "accuracy", *Stage):
-        table.add_column(str(heading), justify="right")
+    """The two tables, and what is wrong."""
+    rounds = Table("round", "status", "submissions", "coordinates", "dropped", "accuracy")
+    seconds = Table("round", *Stage, title="seconds a stage, mean over the miners", title_justify="left")
     for result in results:
-        table.add_row(
+        rounds.add_row(
             str(result.round),
             result.status,
             f"{result.submissions}/{result.expected}",
             str(result.coordinates),
             str(result.dropped),
             _percent(result.accuracy),
-            *(f"{result.seconds[stage]:.2f}" if stage in result.seconds else "-" for stage in Stage),
         )
-    ERR.print(table)
+        spent = (f"{result.seconds[stage]:.2f}" if stage in result.seconds else "-" for stage in Stage)
+        seconds.add_row(str(result.round), *spent)
+    ERR.print(rounds, seconds)
     for problem in problems:
         ERR.print(f"[red]wrong:[/] {problem}")
     if not problems:

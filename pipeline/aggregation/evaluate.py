@@ -5,7 +5,6 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.learning.datasets import open_dataset
 from pipeline.learning.update import apply_update
 from pipeline.protocol.task import Task
 
@@ -13,23 +12,26 @@ from pipeline.protocol.task import Task
 def new_model(
     parent: Path, task: Task, sums: NDArray[np.int64], support: NDArray[np.int64] | None, participants: int
 ) -> bytes:
-    """w_old minus the mean update, as a file whose bytes everyone computes alike. Raises Rejected for a bad parent."""
+    """w_old minus the mean update, as a file whose bytes everyone computes alike.
+
+    `sums`: X, int64[k]. `support`: ascending indices, int64[k]; None: all d. Raises Rejected for a bad parent.
+    """
+    # torch, and only where a model is read.
     from pipeline.learning.checkpoints import flatten, read_model, with_flat
     from pipeline.learning.model_file import write_model
 
     old = read_model(parent, task.architecture, dimension=task.dimension, max_dimension=task.dimension)
-    vector = apply_update(flatten(old.state), sums, support, participants, task.quantization.scale)
-    return write_model(with_flat(old.state, vector), old.architecture)
+    w_new = apply_update(flatten(old.state), sums, support, participants, task.quantization.scale)
+    return write_model(with_flat(old.state, w_new), old.architecture)
 
 
-def evaluate(model: Path, task: Task, validation_data: Path, cache: Path) -> float:
-    """Accuracy on `<validation_data>/<dataset>`. Raises Misconfigured where that folder is not as it should be."""
-    from pipeline.learning.architectures import build
+def evaluate(model: Path, task: Task, validation_data: Path, cache: Path, *, device: str = "cpu") -> float:
+    """Accuracy, 0 .. 1, on `<validation_data>/<dataset>`. Raises Misconfigured where that folder is not as it should be."""
     from pipeline.learning.checkpoints import read_model
+    from pipeline.learning.datasets import open_dataset
+    from pipeline.learning.devices import choose_device
     from pipeline.learning.evaluation import accuracy
 
     read = read_model(model, task.architecture, dimension=task.dimension, max_dimension=task.dimension)
-    module = build(read.architecture)
-    module.load_state_dict(read.state)
-    dataset = open_dataset(validation_data / task.dataset, cache, validation_share=0.0)
-    return accuracy(module, dataset.x, dataset.y)
+    data = open_dataset(validation_data, task.dataset, cache, architecture=read.architecture, validation_share=0.0)
+    return accuracy(read.module(), data.everything, choose_device(device))

@@ -1,123 +1,144 @@
-"""Networks by registered name, with their keyword arguments checked.
+"""The registered architectures as torch modules (`catalogue` lists them and their arguments).
 
-A task names one as {"name": "cnn", "kwargs": {"num_classes": 10}}; nothing that comes over the network is ever unpickled.
+The names of their layers are part of the protocol in practice: a state dict's order is the order of an update.
 """
 
-import inspect
 from collections.abc import Callable, Mapping
-from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
-from pipeline.errors import Rejected
+from pipeline.learning.catalogue import CATALOGUE, resolved
 from pipeline.protocol.task import Architecture
 
 
-def _linear(*, in_features: int = 784, num_classes: int = 10) -> nn.Module:
-    return nn.Sequential(nn.Flatten(), nn.Linear(in_features, num_classes))
+class Linear(nn.Module):
+    """One layer: softmax regression."""
 
-
-def _mlp(*, in_features: int = 784, hidden: int = 128, num_classes: int = 10) -> nn.Module:
-    return nn.Sequential(nn.Flatten(), nn.Linear(in_features, hidden), nn.ReLU(), nn.Linear(hidden, num_classes))
-
-
-def _cnn(*, in_channels: int = 1, image_size: int = 28, num_classes: int = 10) -> nn.Module:
-    """Two convolutions and one linear layer: 9,098 parameters for 28 x 28 grey images of 10 classes."""
-    side = image_size // 4
-    return nn.Sequential(
-        nn.Conv2d(in_channels, 8, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2),
-        nn.Conv2d(8, 16, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2),
-        nn.Flatten(), nn.Linear(16 * side * side, num_classes),
-    )  # fmt: skip
-
-
-class _Residual(nn.Module):
-    def __init__(self, channels: int) -> None:
+    def __init__(self, *, in_features: int, num_classes: int) -> None:
         super().__init__()
-        self.block = nn.Sequential(_convolution(channels, channels), _convolution(channels, channels))
+        self.fc = nn.Linear(in_features, num_classes)
 
     def forward(self, x: Tensor) -> Tensor:
-        result: Tensor = x + self.block(x)
-        return result
+        """float32[n, ...] to logits[n, num_classes]."""
+        logits: Tensor = self.fc(x.flatten(1))
+        return logits
 
 
-def _convolution(inputs: int, outputs: int, *, pool: bool = False) -> nn.Module:
-    layers = [nn.Conv2d(inputs, outputs, 3, padding=1, bias=False), nn.BatchNorm2d(outputs), nn.ReLU()]
-    return nn.Sequential(*layers, nn.MaxPool2d(2)) if pool else nn.Sequential(*layers)
+class Mlp(nn.Module):
+    """One hidden layer."""
+
+    def __init__(self, *, in_features: int, hidden: int, num_classes: int) -> None:
+        super().__init__()
+        self.fc1 = nn.Linear(in_features, hidden)
+        self.fc2 = nn.Linear(hidden, num_classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """float32[n, ...] to logits[n, num_classes]."""
+        logits: Tensor = self.fc2(functional.relu(self.fc1(x.flatten(1))))
+        return logits
 
 
-def _resnet9(*, in_channels: int = 3, num_classes: int = 10) -> nn.Module:
-    return nn.Sequential(
-        _convolution(in_channels, 64), _convolution(64, 128, pool=True), _Residual(128),
-        _convolution(128, 256, pool=True), _convolution(256, 512, pool=True), _Residual(512),
-        nn.AdaptiveMaxPool2d(1), nn.Flatten(), nn.Linear(512, num_classes),
-    )  # fmt: skip
+class Cnn(nn.Module):
+    """Two convolutions and a linear layer: 11,770 parameters for grey images with ten classes.
+
+    Pooling to 4x4 whatever the image's size, so that the state dict alone says which network it is.
+    """
+
+    def __init__(self, *, in_channels: int, num_classes: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(in_channels, 8, 5)
+        self.conv2 = nn.Conv2d(8, 32, 5)
+        self.fc = nn.Linear(32 * 4 * 4, num_classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """float32[n, in_channels, h, w] to logits[n, num_classes]."""
+        x = functional.max_pool2d(functional.relu(self.conv1(x)), 2)
+        x = functional.adaptive_max_pool2d(functional.relu(self.conv2(x)), 4)
+        logits: Tensor = self.fc(x.flatten(1))
+        return logits
 
 
-REGISTRY: Mapping[str, Callable[..., nn.Module]] = {"linear": _linear, "mlp": _mlp, "cnn": _cnn, "resnet9": _resnet9}
-#: No network here has a side or a layer wider than this; a task that asks for more wants our memory.
-_LARGEST_ARGUMENT = 1_000_000
+class ResidualBlock(nn.Module):
+    """Two 3x3 convolutions with batch norm around a shortcut (He et al. 2016)."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(outputs)
+        self.conv2 = nn.Conv2d(outputs, outputs, 3, 1, 1, bias=False)
+        self.bn2 = nn.BatchNorm2d(outputs)
+        self.downsample = (
+            nn.Sequential()
+            if inputs == outputs
+            else nn.Sequential(nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs))
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[n, inputs, h, w] to [n, outputs, h/stride, w/stride]."""
+        out = self.bn2(self.conv2(functional.relu(self.bn1(self.conv1(x)))))
+        return functional.relu(out + self.downsample(x))
+
+
+class ResNet9(nn.Module):
+    """A ResNet of four stages with one block each (64, 128, 256, 512): 4,903,242 parameters with ten classes."""
+
+    def __init__(self, *, in_channels: int, num_classes: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Conv2d(in_channels, 64, 3, 1, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(64)
+        self.layer1 = ResidualBlock(64, 64, 1)
+        self.layer2 = ResidualBlock(64, 128, 2)
+        self.layer3 = ResidualBlock(128, 256, 2)
+        self.layer4 = ResidualBlock(256, 512, 2)
+        self.fc = nn.Linear(512, num_classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """float32[n, in_channels, h, w] to logits[n, num_classes]."""
+        x = functional.relu(self.bn1(self.conv1(x)))
+        x = self.layer4(self.layer3(self.layer2(self.layer1(x))))
+        logits: Tensor = self.fc(functional.adaptive_avg_pool2d(x, 1).flatten(1))
+        return logits
+
+
+_BUILDERS: Mapping[str, Callable[..., nn.Module]] = {"linear": Linear, "mlp": Mlp, "cnn": Cnn, "resnet9": ResNet9}
+
+#: Where a state dict shows an architecture's arguments: argument -> (tensor, axis).
+_SHOWN_BY: Mapping[str, Mapping[str, tuple[str, int]]] = {
+    "linear": {"in_features": ("fc.weight", 1), "num_classes": ("fc.weight", 0)},
+    "mlp": {"in_features": ("fc1.weight", 1), "hidden": ("fc1.weight", 0), "num_classes": ("fc2.weight", 0)},
+    "cnn": {"in_channels": ("conv1.weight", 1), "num_classes": ("fc.weight", 0)},
+    "resnet9": {"in_channels": ("conv1.weight", 1), "num_classes": ("fc.weight", 0)},
+}
 
 
 def build(architecture: Architecture) -> nn.Module:
-    """A freshly initialised network. Raises Rejected: an unknown name, unknown or unfit arguments."""
-    factory = REGISTRY.get(architecture.name)
-    if factory is None:
-        known = ", ".join(sorted(REGISTRY))
-        raise Rejected(f"architecture {architecture.name[:80]!r} is not known here; known are {known}")
-    _check_arguments(architecture, factory)
-    return factory(**architecture.kwargs)
+    """A freshly initialised network. Raises Rejected: unknown name, unknown or wrong keyword arguments."""
+    arguments = resolved(architecture)
+    return _BUILDERS[architecture.name](**arguments)
 
 
-def skeleton(architecture: Architecture) -> nn.Module:
-    """The network's shapes without memory for its weights. Raises Rejected as `build`."""
+def layout(architecture: Architecture) -> dict[str, Tensor]:
+    """The state dict without memory (meta tensors): names, shapes and dtypes in order. Raises Rejected as `build`."""
     with torch.device("meta"):
-        return build(architecture)
+        return dict(build(architecture).state_dict())
 
 
-def class_count(module: nn.Module) -> int:
-    """The number of classes, which the last linear layer tells."""
-    linear = [layer for layer in module.modules() if isinstance(layer, nn.Linear)]
-    return int(linear[-1].out_features)
-
-
-def infer(shapes: Mapping[str, tuple[int, ...]]) -> Architecture | None:
-    """The one registered network that has exactly these tensors, or None where none or several have."""
-    found = [candidate for candidate in _candidates(shapes) if _shapes(skeleton(candidate)) == dict(shapes)]
+def infer(state: Mapping[str, Tensor]) -> Architecture | None:
+    """The one architecture whose names and shapes are exactly these; None where there is a doubt."""
+    found = [candidate for name in _BUILDERS if (candidate := _candidate(name, state)) is not None]
     return found[0] if len(found) == 1 else None
 
 
-def _candidates(shapes: Mapping[str, tuple[int, ...]]) -> list[Architecture]:
-    """Every set of arguments that the tensors' own sizes suggest."""
-    matrices = [shape for shape in shapes.values() if len(shape) == 2]
-    kernels = [shape for shape in shapes.values() if len(shape) == 4]
-    if not matrices:
-        return []
-    classes, features = matrices[-1]
-    first, hidden = matrices[0][1], matrices[0][0]
-    channels = kernels[0][1] if kernels else 1
-    side = 4 * round((features / 16) ** 0.5)
-    suggestions: list[tuple[str, dict[str, Any]]] = [
-        ("linear", {"in_features": features, "num_classes": classes}),
-        ("mlp", {"in_features": first, "hidden": hidden, "num_classes": classes}),
-        ("cnn", {"in_channels": channels, "image_size": side, "num_classes": classes}),
-        ("resnet9", {"in_channels": channels, "num_classes": classes}),
-    ]
-    return [Architecture(name=name, kwargs=arguments) for name, arguments in suggestions if min(arguments.values()) > 0]
-
-
-def _shapes(module: nn.Module) -> dict[str, tuple[int, ...]]:
-    return {name: tuple(tensor.shape) for name, tensor in module.state_dict().items()}
-
-
-def _check_arguments(architecture: Architecture, factory: Callable[..., nn.Module]) -> None:
-    parameters = inspect.signature(factory).parameters
-    for name, value in architecture.kwargs.items():
-        if name not in parameters:
-            known = ", ".join(parameters)
-            raise Rejected(f"architecture {architecture.name}: no argument {name[:80]!r}; it takes {known}")
-        if isinstance(value, bool) or not isinstance(value, int) or not 0 < value <= _LARGEST_ARGUMENT:
-            raise Rejected(
-                f"architecture {architecture.name}: {name} must be a whole number from 1 to {_LARGEST_ARGUMENT}, got {value!r}"
-            )
+def _candidate(name: str, state: Mapping[str, Tensor]) -> Architecture | None:
+    kwargs: dict[str, int] = {}
+    for argument, (tensor, axis) in _SHOWN_BY[name].items():
+        if tensor not in state or axis >= state[tensor].dim():
+            return None
+        kwargs[argument] = state[tensor].shape[axis]
+        if not 1 <= kwargs[argument] <= CATALOGUE[name][argument].largest:
+            return None
+    architecture = Architecture(name=name, kwargs=kwargs)
+    expected = {key: tensor.shape for key, tensor in layout(architecture).items()}
+    return architecture if expected == {key: tensor.shape for key, tensor in state.items()} else None

@@ -1,166 +1,128 @@
-"""Reading models from files that may be hostile, and the flat vector of their floating-point values.
+"""A model from a file that may be hostile, and its weights as one flat vector (PROTOCOL.md sections 2, 3 and 7).
 
-    safetensors   the architecture in its metadata, key `architecture`, as JSON {"name", "kwargs"}
-    .pt           a state dict, bare or under "model", by torch.load(weights_only=True)
-
-A pickled module or a TorchScript archive is code and is refused without being run.
+Legend: d, the floating-point values of a state dict in the architecture's order, buffers included.
 """
 
-import pickle
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors import SafetensorError, safe_open
-from torch import Tensor
+from torch import Tensor, nn
 
-from pipeline.errors import Malformed, Rejected
-from pipeline.learning.architectures import infer, skeleton
-from pipeline.protocol.strict import convert, read_json
+from pipeline.errors import Rejected
+from pipeline.learning.architectures import build, infer, layout
+from pipeline.learning.model_file import DTYPES
+from pipeline.learning.tensor_files import RawModel, read_tensors
 from pipeline.protocol.task import Architecture
 
 State = dict[str, Tensor]
-_PUBLISH_INSTEAD = "publish it instead as safetensors, or as torch.save(model.state_dict(), path), and name its architecture in the task"
-#: safetensors' own limit for its header.
-_MAX_HEADER_BYTES = 100_000_000
 
 
 @dataclass(frozen=True, kw_only=True)
 class Model:
-    """A network's architecture and weights, in the architecture's state-dict order."""
+    """A checked state dict in its architecture's order."""
 
     architecture: Architecture
     state: State
 
+    @property
+    def dimension(self) -> int:
+        """d."""
+        return dimension_of(self.state)
 
-def read_model(path: Path, architecture: Architecture | None, *, dimension: int | None, max_dimension: int) -> Model:
-    """Reads and checks a model file. `dimension`: the task's d, if there is one to hold it to.
+    def module(self) -> nn.Module:
+        """The network with these weights, in float32."""
+        module = build(self.architecture)
+        module.load_state_dict(self.state)
+        return module
 
-    The architecture is the given one (the task's), else the file's own, else the one that the tensors leave no doubt about.
-    Raises Rejected with what is wrong: a format that is code, a damaged file, tensors that do not fit, NaN or infinity, too
-    many values, an architecture that nobody names.
+
+def read_model(
+    path: Path,
+    architecture: Architecture | None,
+    *,
+    max_dimension: int,
+    dimension: int | None = None,
+    max_bytes: int | None = None,
+) -> Model:
+    """Reads a model file of either format and checks it against its architecture.
+
+    `architecture`: the task's; None: the file's metadata say it, or its names and shapes. `dimension`: the task's.
+    `max_bytes`: None where the file's size was bounded before.
+    Raises Rejected: see `model_files`; no architecture, names or shapes that do not fit, too many parameters, another
+    dimension than the task's, NaN or infinite weights.
     """
-    tensors, own = _read_safetensors(path) if _is_safetensors(path) else (_read_pt(path), None)
-    architecture = architecture or own or infer({name: tuple(tensor.shape) for name, tensor in tensors.items()})
+    raw = read_tensors(path, max_bytes)
+    architecture = architecture or raw.architecture or infer(raw.tensors)
     if architecture is None:
-        raise Rejected("the model's architecture is named neither in the task nor in the file: name it in the task")
-    state = _fitted(tensors, architecture)
-    size = dimension_of(state)
-    if size > max_dimension:
-        raise Rejected(f"the model has {size} values, FLFLEET_MAX_DIMENSION allows {max_dimension}")
-    if dimension is not None and size != dimension:
-        raise Rejected(f"the model has {size} floating-point values, the task's dimension is {dimension}")
-    for name, tensor in state.items():
-        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
-            raise Rejected(f"the model's {name} holds NaN or infinity")
+        raise Rejected(
+            "model file: its architecture is not known and its layers are none of ours; "
+            'name it in the task (architecture: {"name": .., "kwargs": {..}})'
+        )
+    expected = layout(architecture)
+    found = dimension_of(expected)
+    if found > max_dimension:
+        raise Rejected(f"model: {found} parameters, at most {max_dimension} are allowed (FLFLEET_MAX_DIMENSION)")
+    _check_fit(raw, expected, architecture.name)
+    if dimension is not None and found != dimension:
+        raise Rejected(f"model: {found} floating-point values, but the task's dimension is {dimension}")
+    state = {name: raw.tensors[name].contiguous() for name in expected}
+    infinite = [name for name, tensor in state.items() if not bool(torch.isfinite(tensor).all())]
+    if infinite:
+        raise Rejected(f"model: NaN or infinite weights in {_listed(infinite)}")
     return Model(architecture=architecture, state=state)
 
 
 def dimension_of(state: Mapping[str, Tensor]) -> int:
-    """d: the number of floating-point values, buffers included."""
+    """d: the floating-point values of a state dict, buffers of batch norm included (PROTOCOL.md section 3)."""
     return sum(tensor.numel() for tensor in state.values() if tensor.is_floating_point())
 
 
 def flatten(state: Mapping[str, Tensor]) -> NDArray[np.float32]:
-    """The floating-point tensors in state-dict order as float32[d] (PROTOCOL.md section 3)."""
-    parts = [
-        tensor.detach().cpu().to(torch.float32).reshape(-1) for tensor in state.values() if tensor.is_floating_point()
-    ]
-    vector: NDArray[np.float32] = torch.cat(parts).numpy().astype(np.float32, copy=False)
-    return vector
+    """float32[d]: the floating-point tensors in the state dict's order."""
+    parts = [tensor.detach().cpu().reshape(-1).float() for tensor in state.values() if tensor.is_floating_point()]
+    flat: NDArray[np.float32] = torch.cat(parts).numpy()
+    return flat
 
 
 def with_flat(state: Mapping[str, Tensor], vector: NDArray[np.float32]) -> State:
-    """The inverse of `flatten`: the same state with other values; each tensor keeps its dtype, integer ones stay."""
-    changed: State = {}
-    offset = 0
+    """The inverse of `flatten`: float32[d] in `state`'s shapes and dtypes. Integer tensors stay as they are."""
+    if vector.shape != (dimension_of(state),):
+        raise ValueError(f"expected {dimension_of(state)} values, got the shape {vector.shape}")
+    flat, position, result = torch.from_numpy(vector.copy()), 0, {}
     for name, tensor in state.items():
         if not tensor.is_floating_point():
-            changed[name] = tensor
+            result[name] = tensor.detach().cpu().clone()
             continue
-        part = torch.from_numpy(np.array(vector[offset : offset + tensor.numel()], dtype=np.float32))
-        changed[name] = part.reshape(tensor.shape).to(tensor.dtype)
-        offset += tensor.numel()
-    return changed
+        part = flat[position : position + tensor.numel()]
+        result[name] = part.reshape(tensor.shape).to(tensor.dtype)
+        position += tensor.numel()
+    return result
 
 
-def _is_safetensors(path: Path) -> bool:
-    """A safetensors file begins with its header's length and an opening brace; a zip or a pickle does not."""
-    with path.open("rb") as file:
-        head = file.read(9)
-    return len(head) == 9 and head[8:] == b"{" and int.from_bytes(head[:8], "little") <= _MAX_HEADER_BYTES
-
-
-def _read_safetensors(path: Path) -> tuple[State, Architecture | None]:
-    try:
-        with safe_open(path, framework="pt", device="cpu") as file:
-            metadata: dict[str, str] = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118  # it is no mapping
-    except (SafetensorError, ValueError, KeyError, RuntimeError, OSError) as error:
-        raise Rejected(f"the model is no whole safetensors file: {error}") from None
-    text = metadata.get("architecture")
-    if text is None:
-        return tensors, None
-    try:
-        return tensors, convert(read_json(text), Architecture, "architecture in the model's metadata")
-    except Malformed as error:
-        raise Rejected(str(error)) from None
-
-
-def _read_pt(path: Path) -> State:
-    if not zipfile.is_zipfile(path):
-        raise Rejected(f"the model is neither safetensors nor a PyTorch file; {_PUBLISH_INSTEAD}")
-    _refuse_archives(path)
-    try:
-        content: Any = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, ValueError, EOFError, KeyError, TypeError, AttributeError) as error:
-        raise Rejected(
-            f"the model's file holds more than tensors, or is damaged ({_first_line(error)}); {_PUBLISH_INSTEAD}"
-        ) from None
-    if isinstance(content, dict) and isinstance(content.get("model"), dict):
-        content = content["model"]
-    if not isinstance(content, dict) or not all(
-        isinstance(name, str) and isinstance(tensor, Tensor) for name, tensor in content.items()
-    ):
-        raise Rejected(f"the model's file is no state dict of named tensors; {_PUBLISH_INSTEAD}")
-    return dict(content)
-
-
-def _refuse_archives(path: Path) -> None:
-    """TorchScript is code; entries that are compressed, or claim more bytes than the file has, are a bomb."""
-    try:
-        with zipfile.ZipFile(path) as archive:
-            entries = archive.infolist()
-    except zipfile.BadZipFile as error:
-        raise Rejected(f"the model's file is damaged: {error}") from None
-    if any(name.endswith("constants.pkl") or "/code/" in name for name in (entry.filename for entry in entries)):
-        raise Rejected(f"the model is a TorchScript archive, which is code; {_PUBLISH_INSTEAD}")
-    if sum(entry.file_size for entry in entries) > path.stat().st_size:
-        raise Rejected("the model's file unpacks to more than its own size; PyTorch never compresses")
-
-
-def _fitted(tensors: Mapping[str, Tensor], architecture: Architecture) -> State:
-    """The tensors in the architecture's order. Raises Rejected where names, shapes or kinds differ."""
-    expected = skeleton(architecture).state_dict()
-    problems = [f"{name} is missing" for name in expected if name not in tensors]
-    problems += [f"{name[:120]} is not of this architecture" for name in tensors if name not in expected]
-    for name, wanted in expected.items():
-        tensor = tensors.get(name)
-        if tensor is None:
+def _check_fit(raw: RawModel, expected: Mapping[str, Tensor], name: str) -> None:
+    """Names, shapes and kinds of number as in the architecture's state dict, or Rejected with every difference."""
+    problems = []
+    if missing := [key for key in expected if key not in raw.tensors]:
+        problems.append(f"misses {_listed(missing)}")
+    if foreign := [key for key in raw.tensors if key not in expected]:
+        problems.append(f"holds {_listed(foreign)}, which {name} does not have")
+    for key, tensor in expected.items():
+        found = raw.tensors.get(key)
+        if found is None:
             continue
-        if tensor.shape != wanted.shape:
-            problems.append(f"{name} has shape {tuple(tensor.shape)}, expected {tuple(wanted.shape)}")
-        if tensor.is_floating_point() != wanted.is_floating_point() or tensor.is_complex() or tensor.is_sparse:
-            problems.append(f"{name} is {tensor.dtype}, expected {wanted.dtype}")
+        if found.shape != tensor.shape:
+            problems.append(f"{key} has the shape {tuple(found.shape)}, expected {tuple(tensor.shape)}")
+        elif found.is_floating_point() != tensor.is_floating_point() or found.dtype not in DTYPES:
+            problems.append(f"{key} is of type {found.dtype}, expected {tensor.dtype}")
     if problems:
-        raise Rejected(f"the model does not fit {architecture.name}: {'; '.join(problems[:8])}")
-    return {name: tensors[name].contiguous() for name in expected}
+        more = [f"and {len(problems) - 10} more differences"] if len(problems) > 10 else []
+        raise Rejected(*(f"model for {name}: {problem}" for problem in problems[:10] + more))
 
 
-def _first_line(error: Exception) -> str:
-    return str(error).splitlines()[0][:200] if str(error) else type(error).__name__
+def _listed(names: list[str]) -> str:
+    shown = ", ".join(repr(name[:80]) for name in names[:5])
+    return shown if len(names) <= 5 else f"{shown} and {len(names) - 5} more"

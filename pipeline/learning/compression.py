@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.errors import Rejected
 from pipeline.protocol.encodings import bitmap_from_indices, ceil_ratio
 
 
@@ -29,7 +30,12 @@ def compress(
     scale: int,
     clip: float,
 ) -> Compressed:
-    """x_j = round(clip(v_j) * scale) on the support; next residual = v - x/scale there, v elsewhere."""
+    """x_j = round(clip(v_j) * scale) on the support; next residual = v - x/scale there, v elsewhere.
+
+    Half goes to even, in IEEE double. Raises Rejected for a clip and scale whose values are beyond int32.
+    """
+    if clip * scale + 0.5 >= 2**31:
+        raise Rejected(f"quantization: clip {clip} times scale {scale} gives values beyond 32 bits; use a smaller one")
     v = np.array(delta, dtype=np.float32) if residual is None else delta + residual
     chosen = (v if support is None else v[support]).astype(np.float64)
     x = np.rint(np.clip(chosen, -clip, clip) * scale)

@@ -1,104 +1,145 @@
-"""An operator's data set, ready for training: checked once, normalised, memory-mapped, held back in part.
+"""An identity's data set, ready for training: checked, normalised once into the local cache, memory-mapped, split.
 
-The ready form lies in a local cache folder, `<cache>/datasets/<digest>/`: x.npy float32 [n, ...], y.npy int64 [n], held.npy
-bool [n]. It never enters the artifact store: patients' data stay on their host.
+    <data>/<dataset>/images/*.npy, labels.json, [dataset.toml]      the operator's, read only
+    <cache>/datasets/<digest>/x.npy, y.npy                          ours; may be deleted at any time
+
+Patients' data stay on this host: nothing here goes into the artifact store.
 """
 
 import hashlib
 import os
 import shutil
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.errors import Misconfigured
-from pipeline.learning.numpy_folder import Folder, read_folder, read_sample
-
-#: Changes when the ready form does, so that an older cache is not taken for it.
-_FORM = b"flfleet data set 1"
+from pipeline.errors import Misconfigured, Retryable
+from pipeline.learning.catalogue import class_count, misfit
+from pipeline.learning.dataset_description import Description, read_description
+from pipeline.learning.sample_files import SampleFiles, check_classes, digest, list_samples, read_samples
+from pipeline.protocol.task import Architecture
 
 
 @dataclass(frozen=True, kw_only=True)
-class DataSet:
-    """A data set in its ready form; arrays are memory-mapped and read-only."""
+class Samples:
+    """A part of a data set."""
 
-    #: 64 hex digits over names, labels, contents and normalisation.
-    digest: str
-    #: float32 [n, ...].
+    #: float32[n, ...], the whole data set, memory-mapped.
     x: NDArray[np.float32]
-    #: int64 [n], 0 .. classes - 1.
+    #: int64[n].
     y: NDArray[np.int64]
-    #: bool [n]: held back from training.
-    held: NDArray[np.bool_]
-    classes: int
+    #: int64[m]: which of the n samples belong to this part.
+    rows: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def take(self, positions: NDArray[np.int64]) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+        """Copies of the samples at these positions of the part."""
+        rows = self.rows[positions]
+        return self.x[rows], self.y[rows]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dataset:
+    """A checked data set."""
+
+    #: Over names, labels and contents.
+    digest: str
+    everything: Samples
+    training: Samples
+    #: Held back from training; the same samples stay in it when others are added.
+    held_back: Samples
 
     @property
-    def training(self) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-        """The part to train on."""
-        return self.x[~self.held], self.y[~self.held]
+    def shape(self) -> tuple[int, ...]:
+        """Of one sample: [channels, height, width] for images."""
+        return self.everything.x.shape[1:]
 
     @property
-    def validation(self) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-        """The part held back."""
-        return self.x[self.held], self.y[self.held]
+    def classes(self) -> int:
+        """How many classes have a sample."""
+        return len(np.unique(self.everything.y))
 
 
-def open_dataset(folder: Path, cache: Path, validation_share: float) -> DataSet:
-    """Reads the folder `<data>/<dataset>`, making its ready form if it is not in the cache.
+def open_dataset(data: Path, name: str, cache: Path, *, architecture: Architecture, validation_share: float) -> Dataset:
+    """Opens `<data>/<name>` for a network. `dataset.toml`'s share of held-back samples wins over `validation_share`.
 
-    Raises Misconfigured with the file's name and what is wrong with it.
+    Raises Misconfigured for whatever is wrong with the data or does not fit the network (`sample_files` has the list),
+    Retryable where the cache cannot be written.
     """
-    described = read_folder(folder)
-    share = validation_share if described.validation_share is None else described.validation_share
-    digest = _digest(described, share)
-    ready = cache / "datasets" / digest
-    if not ready.exists():
-        _make(ready, described, share)
-    x, y, held = (np.load(ready / name, mmap_mode="r", allow_pickle=False) for name in ("x.npy", "y.npy", "held.npy"))
-    return DataSet(digest=digest, x=x, y=y, held=held, classes=described.classes)
+    folder = data / name
+    files = list_samples(folder)
+    description = read_description(folder)
+    if description.classes is not None:
+        check_classes(files, description.classes, "dataset.toml")
+    check_classes(files, class_count(architecture), "the task's model")
+    found = digest(files, description)
+    x, y = _cached(files, description, cache / "datasets", found)
+    if problem := misfit(architecture, x.shape[1:]):
+        raise Misconfigured(f"data set {name!r} does not fit the task's model: {problem}")
+    share = validation_share if description.validation_share is None else description.validation_share
+    apart = held_back(files.names, share)
+    return Dataset(
+        digest=found,
+        everything=Samples(x=x, y=y, rows=np.arange(len(y))),
+        training=Samples(x=x, y=y, rows=np.flatnonzero(~apart)),
+        held_back=Samples(x=x, y=y, rows=np.flatnonzero(apart)),
+    )
 
 
-def _digest(folder: Folder, share: float) -> str:
-    total = hashlib.sha256(_FORM + repr((share, folder.mean, folder.std, folder.classes)).encode())
-    for name, label in folder.labels.items():
-        with folder.path(name).open("rb") as file:
-            content = hashlib.file_digest(file, "sha256").hexdigest()
-        total.update(f"{name}\0{label}\0{content}\n".encode())
-    return total.hexdigest()
+def held_back(names: Sequence[str], share: float) -> NDArray[np.bool_]:
+    """bool[n]: about `share` of the names, each by its own hash, so that adding files moves no other."""
+    limit = int(share * 2**64)
+    words = (hashlib.sha256(b"flfleet held back\n" + name.encode()).digest()[:8] for name in names)
+    return np.array([int.from_bytes(word, "big") < limit for word in words], dtype=np.bool_)
 
 
-def _make(ready: Path, folder: Folder, share: float) -> None:
-    """Writes the ready form beside its place and renames it there; whoever comes second finds it made."""
-    ready.parent.mkdir(parents=True, exist_ok=True)
-    partial = Path(tempfile.mkdtemp(dir=ready.parent, prefix=".partial-"))
+def _cached(
+    files: SampleFiles, description: Description, folder: Path, found: str
+) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    ready = folder / found
+    if not ready.is_dir():
+        try:
+            _write(files, description, folder, ready)
+        except OSError as error:
+            raise Retryable(f"cache of data sets {folder}: {error}") from error
+    return _map(ready / "x.npy", len(files.names)), _map(ready / "y.npy", len(files.names))
+
+
+def _write(files: SampleFiles, description: Description, folder: Path, ready: Path) -> None:
+    """Writes beside the target and renames, so that several workers may do it at once."""
+    folder.mkdir(parents=True, exist_ok=True)
+    partial = Path(tempfile.mkdtemp(dir=folder, prefix=".partial-"))
     try:
-        names = list(folder.labels)
-        first = read_sample(folder, names[0], None)
-        x = np.lib.format.open_memmap(partial / "x.npy", mode="w+", dtype=np.float32, shape=(len(names), *first.shape))
-        for index, name in enumerate(names):
-            x[index] = read_sample(folder, name, first.shape)
+        x: NDArray[np.float32] | None = None
+        for row, sample in enumerate(read_samples(files, description)):
+            if x is None:
+                shape = (len(files.names), *sample.shape)
+                x = np.lib.format.open_memmap(partial / "x.npy", mode="w+", dtype=np.float32, shape=shape)
+            x[row] = sample
+        assert isinstance(x, np.memmap)
         x.flush()
-        np.save(partial / "y.npy", np.array(list(folder.labels.values()), dtype=np.int64))
-        np.save(partial / "held.npy", np.array([_is_held(name, share) for name in names], dtype=np.bool_))
-        os.replace(partial, ready)
-    except OSError:
-        if not ready.exists():
-            raise
+        np.save(partial / "y.npy", files.labels)
+        try:
+            os.rename(partial, ready)
+        except OSError:
+            if not ready.is_dir():
+                raise
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 
 
-def _is_held(name: str, share: float) -> bool:
-    """By the name alone, so that a sample stays on its side when others come."""
-    lot = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big")
-    return lot < share * 2**64
-
-
-def check_classes(dataset: DataSet, classes: int, folder: Path) -> None:
-    """Raises Misconfigured where the data have a class that the model does not know."""
-    largest = int(dataset.y.max())
-    if largest >= classes:
-        raise Misconfigured(f"{folder}: labels go up to {largest}, the task's model has the classes 0 .. {classes - 1}")
+def _map(path: Path, count: int) -> NDArray[Any]:
+    try:
+        array: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (ValueError, EOFError, OSError) as error:
+        raise Misconfigured(f"{path} is damaged; delete the folder {path.parent}, it is made again: {error}") from None
+    if len(array) != count:
+        raise Misconfigured(f"{path} is damaged; delete the folder {path.parent}, it is made again")
+    return array

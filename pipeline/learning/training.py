@@ -1,163 +1,178 @@
-"""The training loop, on one page: a miner's local epochs from the task's model.
+"""The training loop: a network, private samples, the task's wishes within the operator's limits; out comes delta.
 
-Randomness is fresh and secret for every run: if it were derived from public data, or shared by two runs, their updates could
-be compared. A seed is for tests and the demo alone.
+Legend: w the state dict's floating-point values, float32[d]; delta = w_old - w_new (PROTOCOL.md section 3).
 """
 
-import io
+import math
 import secrets
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import nn
+from torch.nn import functional
 
-from pipeline.errors import Corrupt, Rejected
+from pipeline.errors import Misconfigured, Rejected
 from pipeline.learning.checkpoints import flatten
-from pipeline.learning.datasets import DataSet
+from pipeline.learning.datasets import Dataset
 from pipeline.learning.evaluation import accuracy
+from pipeline.learning.training_checkpoint import restore_checkpoint, write_checkpoint
 from pipeline.protocol.task import Training
 
-OPTIMIZERS: Mapping[str, type[torch.optim.Optimizer]] = {
+OPTIMIZERS: Mapping[str, Callable[..., torch.optim.Optimizer]] = {
     "sgd": torch.optim.SGD,
     "adam": torch.optim.Adam,
     "adamw": torch.optim.AdamW,
 }
+#: Far beyond any that learns; torch has no error of its own for one that its float32 cannot hold.
+_LARGEST_RATE = 1e6
+#: Between two reports inside an epoch: a caller that must stop a long training does so from `report`.
+_REPORT_SECONDS = 1.0
 
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """The operator's; they win over the task's wishes."""
+    """The operator's: they win over the task."""
 
     max_epochs: int
     max_batch_size: int
+    #: Of one attempt; the training then ends with what it has learnt.
     max_seconds: float
 
 
 @dataclass(frozen=True, kw_only=True)
 class Trained:
-    """What came of it."""
+    """What a training gives."""
 
-    #: w_old - w_new, float32[d].
+    #: float32[d].
     delta: NDArray[np.float32]
-    #: Mean loss of each epoch that was trained, checkpointed ones included.
+    #: Complete ones.
+    epochs: int
+    #: Mean training loss of each epoch.
     losses: list[float]
-    #: On the part of the data held back; None where nothing is.
+    #: On the held-back part, 0 .. 1; None where nothing is held back.
     accuracy: float | None
     device: str
-    #: What the operator's limits changed, as sentences.
-    limited: list[str] = field(default_factory=list)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Checkpointing:
-    """Where a training that was cut short goes on."""
-
-    #: What `save` was given last, or None.
-    resume: bytes | None = None
-    save: Callable[[bytes], None] = field(default=lambda _state: None)
+    seconds: float
+    #: Where the operator's limits cut the task's wishes, in sentences.
+    limited: list[str]
 
 
 def train(
     module: nn.Module,
-    dataset: DataSet,
+    dataset: Dataset,
     training: Training,
     limits: Limits,
     *,
-    device: str = "auto",
+    device: torch.device,
     seed: int | None = None,
+    threads: int | None = None,
     report: Callable[[Mapping[str, Any]], None] = lambda _progress: None,
-    checkpointing: Checkpointing | None = None,
+    save: Callable[[bytes], None] = lambda _checkpoint: None,
+    resume: bytes | None = None,
 ) -> Trained:
-    """Trains `module`, which holds the task's weights, and returns delta.
+    """Trains `module` in place.
 
-    Raises Rejected: an optimizer that is not known, a loss that is not finite (before the optimiser's step).
+    `seed`: fixed randomness for tests and the demo; None: fresh and secret. `threads`: torch's, of the whole process.
+    `report` gets {"epoch", "epochs", "loss"}; `save` gets a checkpoint after every epoch but the last, `resume` takes one.
+    Raises Rejected: an unknown optimiser, settings out of range, a loss or weights that are not finite; Misconfigured
+    without training samples; Corrupt for a checkpoint that is none; whatever `report` and `save` raise.
     """
-    checkpointing = checkpointing or Checkpointing()
-    device = choose_device(device)
-    epochs, batch_size, limited = _within(training, limits)
-    w_old = flatten(module.state_dict())
-    module.to(device)
-    optimizer = _optimizer(module, training)
-    loss_of = nn.CrossEntropyLoss()
-    losses = _resume(checkpointing.resume, module, optimizer)
-    x, y = dataset.training
     begun = time.monotonic()
+    if threads is not None:
+        torch.set_num_threads(threads)
+    _check(training, dataset)
+    epochs, batch_size = min(training.epochs, limits.max_epochs), min(training.batch_size, limits.max_batch_size)
+    limited = _limited(training, limits)
+    # 128 bits of the system's randomness: who could guess the order of the samples could test guesses of samples.
+    secret = secrets.randbits(128) if seed is None else seed
 
-    for epoch in range(len(losses), epochs):
-        # One generator an epoch: a resumed training shuffles as an uninterrupted one would.
-        shuffle = np.random.default_rng(secrets.randbits(128) if seed is None else (seed, epoch)).permutation(len(y))
-        module.train()
-        total = 0.0
-        for start in range(0, len(y), batch_size):
-            batch = np.sort(shuffle[start : start + batch_size])
-            inputs, labels = torch.from_numpy(x[batch]).to(device), torch.from_numpy(y[batch]).to(device)
-            loss = loss_of(module(inputs), labels)
-            if not torch.isfinite(loss):
-                raise Rejected(f"the loss is {loss.item()} in epoch {epoch + 1}: is the task's learning rate too high?")
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            total += float(loss.item()) * len(batch)
-        losses.append(total / len(y))
-        checkpointing.save(_checkpoint(module, optimizer, losses))
-        report({"epoch": epoch + 1, "epochs": epochs, "loss": losses[-1]})
-        if time.monotonic() - begun > limits.max_seconds and epoch + 1 < epochs:
-            limited.append(f"stopped after epoch {epoch + 1} of {epochs}: FLFLEET_MAX_TRAINING_SECONDS")
-            break
+    w_old = flatten(module.state_dict())
+    module = module.to(device)
+    optimiser = OPTIMIZERS[training.optimizer](module.parameters(), lr=training.learning_rate)
+    losses = [] if resume is None else restore_checkpoint(resume, module, optimiser)
+    reported, out_of_time = begun, False
+
+    module.train()
+    while len(losses) < epochs and not out_of_time:
+        rng = np.random.default_rng((secret, len(losses)))
+        torch.manual_seed(int(rng.integers(2**63)))  # dropout's
+        total, seen = 0.0, 0
+        for positions in _batches(rng.permutation(len(dataset.training)), batch_size):
+            x, y = (torch.from_numpy(part).to(device) for part in dataset.training.take(positions))
+            loss = functional.cross_entropy(module(x), y)
+            value = float(loss.item())
+            if not math.isfinite(value):
+                raise Rejected(
+                    f"training: the loss is {value} in epoch {len(losses) + 1}; the task's learning rate "
+                    f"{training.learning_rate} is too high for this model, or the data's values are far out of range"
+                )
+            optimiser.zero_grad(set_to_none=True)
+            loss.backward()  # type: ignore[no-untyped-call, unused-ignore]  # torch leaves it untyped
+            optimiser.step()
+
+            total, seen, now = total + value * len(y), seen + len(y), time.monotonic()
+            if now - reported >= _REPORT_SECONDS:
+                reported = now
+                report({"epoch": len(losses), "epochs": epochs, "loss": total / seen})
+            if now - begun > limits.max_seconds:
+                out_of_time = True
+                limited.append(f"stopped in epoch {len(losses) + 1} of {epochs} after {limits.max_seconds:g} s")
+                break
+        else:
+            losses.append(total / seen)
+            report({"epoch": len(losses), "epochs": epochs, "loss": losses[-1]})
+            if len(losses) < epochs:
+                save(write_checkpoint(module, optimiser, losses))
 
     delta = w_old - flatten(module.state_dict())
     if not np.isfinite(delta).all():
-        raise Rejected("the weights became NaN or infinite: is the task's learning rate too high?")
-    held_x, held_y = dataset.validation
-    reached = accuracy(module, held_x, held_y, device) if len(held_y) else None
-    return Trained(delta=delta, losses=losses, accuracy=reached, device=device, limited=limited)
+        raise Rejected(
+            f"training: weights became NaN or infinite; the learning rate {training.learning_rate} is too high"
+        )
+    return Trained(
+        delta=delta,
+        epochs=len(losses),
+        losses=losses,
+        accuracy=accuracy(module, dataset.held_back, device) if len(dataset.held_back) else None,
+        device=str(device),
+        seconds=time.monotonic() - begun,
+        limited=limited,
+    )
 
 
-def choose_device(wanted: str) -> str:
-    """`auto` is the first GPU where there is one."""
-    if wanted != "auto":
-        return wanted
-    return "cuda" if torch.cuda.is_available() else "cpu"
+def _batches(order: NDArray[np.int64], size: int) -> Iterator[NDArray[np.int64]]:
+    """Cuts an epoch's order. A last batch of one joins the one before: batch norm has no variance of one sample."""
+    edges = list(range(size, len(order), size))
+    if size > 1 and edges and len(order) - edges[-1] == 1:
+        edges.pop()
+    return iter(np.split(order, edges))
 
 
-def _within(training: Training, limits: Limits) -> tuple[int, int, list[str]]:
-    if training.epochs < 1 or training.batch_size < 1 or not 0 < training.learning_rate < 1e6:
-        raise Rejected("the task's training needs epochs and batchSize of at least 1 and a learningRate above 0")
+def _check(training: Training, dataset: Dataset) -> None:
+    problems = []
+    if training.optimizer not in OPTIMIZERS:
+        problems.append(f"optimizer {training.optimizer[:40]!r} is unknown; there are: {', '.join(OPTIMIZERS)}")
+    if training.epochs < 1 or training.batch_size < 1:
+        problems.append(f"epochs and batchSize must be at least 1, got {training.epochs} and {training.batch_size}")
+    if not 0 < training.learning_rate <= _LARGEST_RATE:
+        problems.append(f"learningRate must be above 0 and at most {_LARGEST_RATE:g}, got {training.learning_rate}")
+    if problems:
+        raise Rejected(*(f"task's training: {problem}" for problem in problems))
+    if not len(dataset.training):
+        raise Misconfigured("every sample is held back from training; lower FLFLEET_VALIDATION_SHARE or add samples")
+
+
+def _limited(training: Training, limits: Limits) -> list[str]:
     limited = []
-    epochs, batch_size = min(training.epochs, limits.max_epochs), min(training.batch_size, limits.max_batch_size)
-    if epochs < training.epochs:
-        limited.append(f"{epochs} epochs instead of {training.epochs}: FLFLEET_MAX_EPOCHS")
-    if batch_size < training.batch_size:
-        limited.append(f"batches of {batch_size} instead of {training.batch_size}: FLFLEET_MAX_BATCH_SIZE")
-    return epochs, batch_size, limited
-
-
-def _optimizer(module: nn.Module, training: Training) -> torch.optim.Optimizer:
-    made = OPTIMIZERS.get(training.optimizer)
-    if made is None:
-        raise Rejected(f"optimizer {training.optimizer[:80]!r} is not known here; known are {', '.join(OPTIMIZERS)}")
-    return made(module.parameters(), lr=training.learning_rate)  # type: ignore[call-arg]  # the base class has no lr
-
-
-def _checkpoint(module: nn.Module, optimizer: torch.optim.Optimizer, losses: list[float]) -> bytes:
-    buffer = io.BytesIO()
-    torch.save({"model": module.state_dict(), "optimizer": optimizer.state_dict(), "losses": losses}, buffer)
-    return buffer.getvalue()
-
-
-def _resume(checkpoint: bytes | None, module: nn.Module, optimizer: torch.optim.Optimizer) -> list[float]:
-    """Puts a checkpoint's weights and optimiser back; returns the losses of its epochs. Raises Corrupt."""
-    if checkpoint is None:
-        return []
-    try:
-        state = torch.load(io.BytesIO(checkpoint), map_location="cpu", weights_only=True)
-        module.load_state_dict(state["model"])
-        optimizer.load_state_dict(state["optimizer"])
-        return [float(loss) for loss in state["losses"]]
-    except (RuntimeError, KeyError, ValueError, TypeError, EOFError) as error:
-        raise Corrupt(f"the training's checkpoint does not load: {error}") from None
+    if training.epochs > limits.max_epochs:
+        limited.append(f"{training.epochs} epochs asked for, {limits.max_epochs} done (FLFLEET_MAX_EPOCHS)")
+    if training.batch_size > limits.max_batch_size:
+        limited.append(
+            f"batches of {training.batch_size} asked for, {limits.max_batch_size} done (FLFLEET_MAX_BATCH_SIZE)"
+        )
+    return limited

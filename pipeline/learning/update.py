@@ -1,4 +1,4 @@
-"""The new model's values (PROTOCOL.md section 7), bit for bit the same for everyone who computes them."""
+"""A sum becomes the next model (PROTOCOL.md section 7), bit for bit the same for aggregator, publisher and miners."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,11 +13,13 @@ def apply_update(
 ) -> NDArray[np.float32]:
     """w_new = f32(f64(w_old) - f64(X) / (n * scale)) on the support, w_old elsewhere.
 
-    old: float32[d]; sums: int64[k]; support: ascending int64[k], or None for all d coordinates.
+    `old`: float32[d]. `sums`: X, int64[k]. `support`: ascending indices, int64[k]; None: all d. Raises ValueError where k
+    does not fit.
     """
-    step = sums.astype(np.float64) / (participants * scale)
-    if support is None:
-        return (old.astype(np.float64) - step).astype(np.float32)
-    new = old.copy()
-    new[support] = (old[support].astype(np.float64) - step).astype(np.float32)
+    at: NDArray[np.int64] | slice = slice(None) if support is None else support
+    new = old.astype(np.float32)
+    before = new[at].astype(np.float64)
+    if sums.shape != before.shape:
+        raise ValueError(f"{sums.size} sums for {before.size} coordinates")
+    new[at] = (before - sums.astype(np.float64) / float(participants * scale)).astype(np.float32)
     return new

@@ -1,4 +1,4 @@
-"""Stage 4, compress: delta and what earlier rounds left behind, as small integers on the round's support."""
+"""Stage 4: delta becomes k small integers on the round's support; what does not fit waits for the next round."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,32 +11,40 @@ from pipeline.stores.artifacts import ArtifactStore
 
 
 def run(job: Job) -> Output:
-    """Artifacts `values` int32[k], `residual` float32[d] and `wish`, a bitmap."""
-    task = job.task
-    delta: NDArray[np.float32] = job.artifacts.get_array(job.inputs["delta"])
-    residual = _residual(job)
-    support = _support(job.artifacts, job.inputs.get("support"), task.dimension)
-    compressed = compress(delta, residual, support, scale=task.quantization.scale, clip=task.quantization.clip)
-    wished = wish(compressed.residual, delta, task.ratio)
-    clipped = int((np.abs(compressed.values) == task.level).sum())
-    figures = {
-        "coordinates": len(compressed.values),
-        "atLimit": clipped,
-        "residualNorm": float(np.linalg.norm(compressed.residual)),
-    }
-    artifacts = {
-        "values": job.artifacts.put_array(compressed.values),
-        "residual": job.artifacts.put_array(compressed.residual),
-        "wish": job.artifacts.put(wished),
-    }
-    return Output(artifacts=artifacts, figures=figures)
+    """PROTOCOL.md section 3. Artifacts `values` int32[k], `residual` float32[d], `wish` (bitmap of d bits).
+
+    Figures: coordinates, nonzero, atLimit (of the largest size), wished, residualNorm. Raises Rejected, Corrupt.
+    """
+    task, artifacts = job.task, job.artifacts
+    delta: NDArray[np.float32] = artifacts.get_array(job.inputs["delta"])
+    support = _support(artifacts, job.inputs.get("support"), task.dimension)
+    made = compress(delta, residual_before(job), support, scale=task.quantization.scale, clip=task.quantization.clip)
+    wished = wish(made.residual, delta, task.ratio)
+    return Output(
+        artifacts={
+            "values": artifacts.put_array(made.values),
+            "residual": artifacts.put_array(made.residual),
+            "wish": artifacts.put(wished),
+        },
+        figures={
+            "coordinates": len(made.values),
+            "nonzero": int(np.count_nonzero(made.values)),
+            "atLimit": int(np.count_nonzero(np.abs(made.values) == task.level)),
+            "wished": len(indices_from_bitmap(wished, task.dimension, "wish")),
+            "residualNorm": float(np.linalg.norm(made.residual.astype(np.float64))),
+        },
+    )
 
 
-def _residual(job: Job) -> NDArray[np.float32] | None:
-    """What this identity's last submitted run left behind, with what its round did not accept given back."""
+def residual_before(job: Job) -> NDArray[np.float32] | None:
+    """float32[d]: what earlier rounds of this task left behind, and what they did not accept.
+
+    None in an identity's first round of a task, and where the model has another dimension than before.
+    """
     before = job.previous
-    if before is None:
+    if before is None or before.task.dimension != job.task.dimension:
         return None
+    block = Block.decode(job.artifacts.get(job.inputs["parent_block"]))
     values: NDArray[np.int32] = job.artifacts.get_array(before.artifacts["values"])
     return returned(
         job.artifacts.get_array(before.artifacts["residual"]),
@@ -44,21 +52,23 @@ def _residual(job: Job) -> NDArray[np.float32] | None:
         _support(job.artifacts, before.artifacts.get("support"), before.task.dimension),
         scale=before.task.quantization.scale,
         pack=before.task.quantization.pack,
-        dropped=_dropped(job, before),
+        dropped=dropped(before, block),
     )
 
 
-def _dropped(job: Job, before: PreviousRun) -> list[int] | None:
-    """The groups that the previous round dropped; None where it did not take this identity's submission at all."""
-    name = job.inputs.get("parent_block")
-    if name is None:
+def dropped(before: PreviousRun, block: Block) -> list[int] | None:
+    """The groups of the previous update that the sum behind the parent block left out; None: all of it.
+
+    A parent from before that update: no block came of its round, nothing was taken. One from after it (this miner sat a
+    round out): its round's block is not at hand, and an update must never count twice, so it is held to be taken.
+    """
+    if block.fields.round < before.round:
         return None
-    block = Block.decode(job.artifacts.get(name))
-    taken = {participant.submissionHash for participant in block.fields.participants}
-    if block.fields.round != before.round or before.submission_hash not in taken:
-        return None
-    return list(block.fields.dropped)
+    if block.fields.round > before.round:
+        return []
+    taken = any(each.submissionHash == before.submission_hash for each in block.fields.participants)
+    return list(block.fields.dropped) if taken else None
 
 
-def _support(store: ArtifactStore, digest: str | None, dimension: int) -> NDArray[np.int64] | None:
-    return None if digest is None else indices_from_bitmap(store.get(digest), dimension, "support")
+def _support(artifacts: ArtifactStore, digest: str | None, dimension: int) -> NDArray[np.int64] | None:
+    return None if digest is None else indices_from_bitmap(artifacts.get(digest), dimension, "support")

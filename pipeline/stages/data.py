@@ -1,23 +1,30 @@
-"""Stage 2, data: the operator's own folder, checked and made ready for training on this host."""
+"""Stage 2: the identity looks at its own data, before a training's hours depend on them. They stay where they are."""
 
-from pipeline.learning.datasets import check_classes, open_dataset
+from pipeline.learning.datasets import open_dataset
+from pipeline.protocol.strict import convert
+from pipeline.protocol.task import Architecture
 from pipeline.stages.contract import Job, Output
 
 
 def run(job: Job) -> Output:
-    """No artifact: data stay where they are. Figures: digest, counts and classes. Raises Misconfigured."""
-    from pipeline.learning.architectures import class_count, skeleton
-    from pipeline.learning.checkpoints import read_model
+    """Checks, normalises and maps the task's data set for the model that `fetch` found.
 
-    folder = job.identity.data / job.task.dataset
-    dataset = open_dataset(folder, job.settings.cache, job.settings.validation_share)
-    model = read_model(
-        job.artifacts.path(job.inputs["model"]),
-        job.task.architecture,
-        dimension=job.task.dimension,
-        max_dimension=job.settings.max_dimension,
+    Figures: dataset (its digest, what `train` must find again), samples, held, classes, shape. Raises Misconfigured for
+    whatever is wrong with the data, Retryable where the cache cannot be written.
+    """
+    dataset = open_dataset(
+        job.identity.data,
+        job.task.dataset,
+        job.settings.cache,
+        architecture=convert(job.figures["architecture"], Architecture, "architecture"),
+        validation_share=job.settings.validation_share,
     )
-    check_classes(dataset, class_count(skeleton(model.architecture)), folder)
-    held = int(dataset.held.sum())
-    figures = {"dataset": dataset.digest, "samples": len(dataset.y) - held, "held": held, "classes": dataset.classes}
-    return Output(figures=figures)
+    return Output(
+        figures={
+            "dataset": dataset.digest,
+            "samples": len(dataset.training),
+            "held": len(dataset.held_back),
+            "classes": dataset.classes,
+            "shape": list(dataset.shape),
+        }
+    )

@@ -1,13 +1,17 @@
-"""Stage 1, fetch: the task's model, the round's support and the block before, each checked against the signed task.
+"""Stage 1: the task's model, the round's support and the block before, each held against a hash in the signed task.
 
-Once per content, however many miners and rounds use it: what is in the artifact store under the task's hash is not asked for.
+Nobody who serves them is believed: with another model for one miner than for the rest, a backend could read its update.
 """
 
+import fcntl
+import hashlib
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from pipeline.errors import Corrupt, Misconfigured, Rejected
-from pipeline.learning.checkpoints import dimension_of, read_model
 from pipeline.parties.blocks import fetch_block
 from pipeline.parties.http import download, fetch_bytes
 from pipeline.protocol.encodings import indices_from_bitmap, keccak256, to_hex
@@ -19,57 +23,116 @@ from pipeline.stores.artifacts import ArtifactStore
 
 
 def run(job: Job) -> Output:
-    """Artifacts `model`, `support` where the task names one, `parent_block` from round 2 on."""
-    task, store, settings = job.task, job.artifacts, job.settings
-    model, dimension = fetch_model(task, store, settings)
-    artifacts = {"model": model}
+    """Fetches and checks. Artifacts `model`, [`support`], [`parent_block`]; figures modelBytes, architecture, coordinates.
+
+    Raises Retryable, Rejected (BadSignature, Malformed) or Misconfigured as the functions below.
+    """
+    task, settings = job.task, job.settings
+    artifacts = {"model": fetch_model(task, job.artifacts, settings)}
+    figures = model_figures(job.artifacts.path(artifacts["model"]), task, settings)
     coordinates = task.dimension
     if task.support is not None:
-        artifacts["support"], coordinates = fetch_support(task, store, settings)
+        bitmap = fetch_support(task, settings)
+        coordinates = len(indices_from_bitmap(bitmap, task.dimension, "support"))
+        artifacts["support"] = job.artifacts.put(bitmap)
+    check_coordinates(coordinates, settings)
     if task.parent_block_hash is not None:
-        block = fetch_block(
-            task.aggregator_url, task.parent_block_hash, task.aggregator_address, settings.http_timeout_seconds
-        )
-        artifacts["parent_block"] = store.put(canonical(block.document))
-    return Output(artifacts=artifacts, figures={"dimension": dimension, "coordinates": coordinates})
+        artifacts["parent_block"] = job.artifacts.put(fetch_parent_block(task, settings))
+    return Output(artifacts=artifacts, figures={**figures, "coordinates": coordinates})
 
 
-def fetch_model(task: Task, store: ArtifactStore, settings: Settings) -> tuple[str, int]:
-    """Gets and reads the model; returns its digest and d. Raises Rejected, Retryable or Misconfigured."""
+def fetch_model(task: Task, artifacts: ArtifactStore, settings: Settings) -> str:
+    """Brings the model file into the store, unless it is there, and returns its digest.
+
+    However many miners and rounds ask on a host at once, it is downloaded once. Raises Rejected where the bytes have
+    another SHA-256 or are too many, Retryable, Misconfigured for a task with an IPFS source alone.
+    """
     digest = task.model_sha256.hex()
-    try:
-        path = store.path(digest)
-    except Corrupt:  # missing, or damaged in the store: every run over this model would fail on it for ever
-        _download_model(task, store, settings)
-        path = store.path(digest)
-    model = read_model(path, task.architecture, dimension=task.dimension, max_dimension=settings.max_dimension)
-    return digest, dimension_of(model.state)
+    folder = settings.cache / "downloads"
+    folder.mkdir(parents=True, exist_ok=True)
+    with _locked(folder / f"{digest}.lock"):
+        if _is_stored(artifacts, digest):
+            return digest
+        if task.model_url is None:
+            raise Misconfigured(
+                "the task's model is on IPFS alone (modelIPFSHash): not available in this version, modelURL is needed"
+            )
+        with tempfile.NamedTemporaryFile(dir=folder, suffix=".partial") as file:
+            path = Path(file.name)
+            download(task.model_url, path, max_bytes=settings.max_model_bytes, timeout=settings.http_timeout_seconds)
+            with path.open("rb") as source:
+                found = hashlib.file_digest(source, "sha256").hexdigest()
+            if found != digest:
+                raise Rejected(
+                    f"model from {task.model_url}: expected SHA-256 0x{digest}, got 0x{found} ({path.stat().st_size} bytes)"
+                )
+            return artifacts.put_file(path)
 
 
-def fetch_support(task: Task, store: ArtifactStore, settings: Settings) -> tuple[str, int]:
-    """Gets the round's bitmap; returns its digest and the number of coordinates. Raises Rejected or Retryable."""
+def model_figures(path: Path, task: Task, settings: Settings) -> dict[str, Any]:
+    """Reads the model once to judge it: architecture, names, shapes, dimension, finite weights. Raises Rejected."""
+    # torch, and only here: this module is also read by those who only want to know a stage's name.
+    from pipeline.learning.checkpoints import read_model
+
+    model = read_model(
+        path,
+        task.architecture,
+        max_bytes=settings.max_model_bytes,
+        max_dimension=settings.max_dimension,
+        dimension=task.dimension,
+    )
+    architecture = {"name": model.architecture.name, "kwargs": model.architecture.kwargs}
+    return {"modelBytes": path.stat().st_size, "architecture": architecture}
+
+
+def fetch_support(task: Task, settings: Settings) -> bytes:
+    """The round's bitmap of coordinates. Raises Rejected for another hash or length, Retryable."""
     assert task.support is not None
     size = (task.dimension + 7) // 8
     bitmap = fetch_bytes(task.support.url, max_bytes=size, timeout=settings.http_timeout_seconds)
-    if to_hex(keccak256(bitmap)) != task.support.hash:
-        raise Rejected(f"the support at {task.support.url} is not the one that the task names")
-    coordinates = len(indices_from_bitmap(bitmap, task.dimension, "support"))
+    if (found := to_hex(keccak256(bitmap))) != task.support.hash:
+        raise Rejected(f"support from {task.support.url}: expected keccak256 {task.support.hash}, got {found}")
+    return bitmap
+
+
+def check_coordinates(coordinates: int, settings: Settings) -> None:
+    """A sum over few coordinates says much about each miner. Raises Rejected below the operator's floor."""
     if coordinates < settings.min_coordinates:
         raise Rejected(
-            f"the support has {coordinates} coordinates, fewer than FLFLEET_MIN_COORDINATES ({settings.min_coordinates})"
+            f"the round's support has {coordinates} coordinates, at least {settings.min_coordinates} are needed "
+            "(FLFLEET_MIN_COORDINATES)"
         )
-    return store.put(bitmap), coordinates
 
 
-def _download_model(task: Task, store: ArtifactStore, settings: Settings) -> None:
-    if task.model_url is None:
-        raise Misconfigured("the task names its model by IPFS hash alone; this version fetches from modelURL only")
-    with tempfile.TemporaryDirectory(prefix="flfleet-") as folder:
-        path = Path(folder) / "model"
-        download(task.model_url, path, max_bytes=settings.max_model_bytes, timeout=settings.http_timeout_seconds)
-        found = store.put_file(path)
-    if found != task.model_sha256.hex():
-        store.delete(found)
+def fetch_parent_block(task: Task, settings: Settings) -> bytes:
+    """The published block that this round builds on, as JSON. Raises BadSignature, Malformed, Rejected or Retryable."""
+    assert task.parent_block_hash is not None
+    block = fetch_block(
+        task.aggregator_url, task.parent_block_hash, task.aggregator_address, settings.http_timeout_seconds
+    )
+    if block.fields.taskID != task.task_id or block.fields.round >= task.round:
         raise Rejected(
-            f"the model at {task.model_url} has the SHA-256 {found}, the task names {task.model_sha256.hex()}"
+            f"parentBlockHash names round {block.fields.round} of {block.fields.taskID[:64]!r}, "
+            f"which does not come before round {task.round} of {task.task_id!r}"
         )
+    return canonical(block.document)
+
+
+def _is_stored(artifacts: ArtifactStore, digest: str) -> bool:
+    """Whether the store holds the model whole; damaged bytes are thrown away, to be fetched again."""
+    if not artifacts.exists(digest):
+        return False
+    try:
+        artifacts.path(digest)
+    except Corrupt:
+        artifacts.delete(digest)
+        return False
+    return True
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    """One process of this host at a time; the kernel gives a dead holder's lock free."""
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield

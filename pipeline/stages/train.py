@@ -1,63 +1,96 @@
-"""Stage 3, train: delta = w_old - w_new on the operator's own data, on a GPU where there is one."""
+"""Stage 3: training on private data. What leaves this stage is delta = w_old - w_new, into the fleet's own store."""
 
 import hashlib
+import os
 
 from pipeline.errors import Misconfigured
-from pipeline.learning.datasets import open_dataset
 from pipeline.stages.contract import Job, Output
 
 
 def run(job: Job) -> Output:
-    """Artifact `delta`, float32[d]. An epoch's checkpoint is noted, so that another worker can go on from it."""
-    from pipeline.learning.architectures import build
-    from pipeline.learning.checkpoints import read_model
-    from pipeline.learning.training import Checkpointing, Limits, train
+    """Trains from the task's model, from its last checkpoint on if there is one.
 
-    settings = job.settings
+    Artifact `delta`, float32[d]; figures epochs, losses, accuracy (on held-back data, or None), device, seconds, limited
+    (where the operator's limits won). Notes `checkpoint` after every epoch. Raises Rejected, Misconfigured, Corrupt.
+    """
+    # torch, and only in the pool that trains.
+    from pipeline.learning.checkpoints import read_model
+    from pipeline.learning.datasets import open_dataset
+    from pipeline.learning.devices import choose_device
+    from pipeline.learning.training import Limits, train
+
+    task, settings, artifacts = job.task, job.settings, job.artifacts
     model = read_model(
-        job.artifacts.path(job.inputs["model"]),
-        job.task.architecture,
-        dimension=job.task.dimension,
+        artifacts.path(job.inputs["model"]),
+        task.architecture,
+        max_bytes=settings.max_model_bytes,
         max_dimension=settings.max_dimension,
+        dimension=task.dimension,
     )
-    dataset = open_dataset(job.identity.data / job.task.dataset, settings.cache, settings.validation_share)
-    if dataset.digest != job.figures["dataset"]:
-        raise Misconfigured(
-            f"{job.identity.data / job.task.dataset} is not what the data stage saw: did it change, or differ on this host?"
-        )
-    module = build(model.architecture)
-    module.load_state_dict(model.state)
-    checkpoint = job.inputs.get("checkpoint")
+    dataset = open_dataset(
+        job.identity.data,
+        task.dataset,
+        settings.cache,
+        architecture=model.architecture,
+        validation_share=settings.validation_share,
+    )
+    check_same_data(job, dataset.digest)
+    kept = job.inputs.get("checkpoint")
+
+    def save(checkpoint: bytes) -> None:
+        nonlocal kept
+        digest = artifacts.put(checkpoint)
+        job.note("checkpoint", digest)
+        if kept is not None and kept != digest:
+            artifacts.delete(kept)
+        kept = digest
+
     trained = train(
-        module,
+        model.module(),
         dataset,
-        job.task.training,
+        task.training,
         Limits(
             max_epochs=settings.max_epochs,
             max_batch_size=settings.max_batch_size,
             max_seconds=settings.max_training_seconds,
         ),
-        device=settings.device,
-        seed=_seed(job),
+        device=choose_device(settings.device),
+        seed=seed(job),
+        threads=threads(settings.workers.get("train", 1)),
         report=job.report,
-        checkpointing=Checkpointing(
-            resume=job.artifacts.get(checkpoint) if checkpoint else None,
-            save=lambda state: job.note("checkpoint", job.artifacts.put(state)),
-        ),
+        save=save,
+        resume=artifacts.get(kept) if kept is not None and artifacts.exists(kept) else None,
     )
-    figures = {
-        "epochs": len(trained.losses),
-        "losses": trained.losses,
-        "accuracy": trained.accuracy,
-        "device": trained.device,
-        "limited": trained.limited,
-    }
-    return Output(artifacts={"delta": job.artifacts.put_array(trained.delta)}, figures=figures)
+    return Output(
+        artifacts={"delta": artifacts.put_array(trained.delta)},
+        figures={
+            "epochs": trained.epochs,
+            "losses": trained.losses,
+            "accuracy": trained.accuracy,
+            "device": trained.device,
+            "seconds": round(trained.seconds, 3),
+            "limited": trained.limited,
+        },
+    )
 
 
-def _seed(job: Job) -> int | None:
-    """None in production. A fixed seed still differs between tasks, rounds and miners: no result is shared by two runs."""
+def check_same_data(job: Job, digest: str) -> None:
+    """Raises Misconfigured where this host's data set is not the one that `data` looked at."""
+    if digest != job.figures["dataset"]:
+        raise Misconfigured(
+            f"data set {job.task.dataset!r} in {job.identity.data} has the digest {digest}, but the data stage found "
+            f"{job.figures['dataset']}: it was changed meanwhile, or this host holds another copy"
+        )
+
+
+def threads(processes: int) -> int:
+    """torch's threads in each of a pool's processes on this host: together no more than the cores it may use."""
+    return max(1, len(os.sched_getaffinity(0)) // max(1, processes))
+
+
+def seed(job: Job) -> int | None:
+    """None in production. A fixed seed still differs between tasks, rounds and miners: no two runs share a result."""
     if job.settings.training_seed is None:
         return None
     label = f"{job.settings.training_seed}/{job.task.task_id}/{job.task.round}/{job.identity.name}"
-    return int.from_bytes(hashlib.sha256(label.encode()).digest()[:8], "big")
+    return int.from_bytes(hashlib.sha256(label.encode()).digest(), "big")
