@@ -16,10 +16,11 @@ _client: Any = None
 
 
 def _task(name: str) -> None:
-    @app.task(name=f"bench.{name}", bind=False)
-    def nothing(number: int) -> None:
+    def nothing(_number: int) -> None:
         if name == STAGES[-1]:
             _count()
+
+    app.task(name=f"bench.{name}")(nothing)
 
 
 def _count() -> None:

@@ -64,6 +64,7 @@ class Recovery:
     hit: Mapping[str, Place]
     #: Monotonic seconds of the fault's end.
     since: float
+    #: The look before the next one.
     before: View
     seconds: float | None = None
     moved: dict[str, float] = field(default_factory=dict)
@@ -78,10 +79,11 @@ class Recovery:
                 self.seconds = view.at - self.since
             return
         for pool in self.pools:
-            if pool not in self.worked and has_work(view, pool):
-                self.worked[pool] = view.at
+            if pool not in self.worked and (has_work(self.before, pool) or has_moved(self.before, view, pool)):
+                self.worked[pool] = self.before.at
             if pool in self.worked and pool not in self.moved and has_moved(self.before, view, pool):
                 self.moved[pool] = view.at - max(self.since, self.worked[pool])
+        self.before = view
         if len(self.moved) == len(self.pools):
             self.seconds = max(self.moved.values(), default=0.0)
 
@@ -107,11 +109,20 @@ def has_moved(before: View, after: View, pool: str) -> bool:
 
 
 def _moved_in(before: Place | None, after: Place, pool: str) -> bool:
+    """Whether a run was claimed in the pool, or came through it; a run that was not there before began at the first stage."""
     if before == after:
         return False
-    claimed = after.stage == pool and after.state == State.RUNNING
-    left = before is not None and before.stage == pool and after.stage != pool
-    return claimed or left
+    if after.stage == pool and after.state == State.RUNNING:
+        return True
+    here = STAGE_POOLS.index(pool)
+    return _position(before) <= here < _position(after)
+
+
+def _position(place: Place | None) -> int:
+    """How many stages are behind a run."""
+    if place is None:
+        return 0
+    return len(STAGE_POOLS) if place.stage is None else STAGE_POOLS.index(place.stage)
 
 
 class Watch:
