@@ -219,7 +219,9 @@ class Tormentor:
         return True
 
     def _spoil(self, kind: Kind, spoil: Callable[[random.Random], str | None], chance: random.Random) -> bool:
-        run_id = spoil(chance)
+        run_id, until = spoil(chance), time.monotonic() + _AIM_SECONDS
+        while run_id is None and time.monotonic() < until and not self._over.wait(0.1):
+            run_id = spoil(chance)
         if run_id is None:
             return False
         view = self.watch.look()
