@@ -9,8 +9,8 @@ from pipeline.stores.ledger_base import PAYLOAD
 from pipeline.stores.records import OPEN, Run
 from pipeline.stores.runs import RunLedger
 
-#: What may be made again from its inputs. An opening, a header, a ciphertext may be out already: see docs/chaos.md.
-SPOILABLE = ("model", "delta", "values", "residual", "wish")
+#: What may be made again from its inputs. An opening is the one thing that cannot once its commit is out: see docs/chaos.md.
+SPOILABLE = ("model", "delta", "values", "residual", "wish", "header", "ciphertext")
 
 
 class ArtifactDamage:
