@@ -17,6 +17,7 @@ from typing import Any
 
 import redis
 
+from bench import bare_chain
 from cli.broker import embedded_broker
 from cli.homes import NewMiner, create_fleet_home
 from pipeline.protocol.signing import SecretKey
@@ -25,6 +26,8 @@ from pipeline.settings import Settings, load
 from pipeline.stages.contract import Stage
 from pipeline.stores.records import State
 from pipeline.stores.runs import RunLedger
+from tasks.app import app
+from tasks.chain import start
 
 #: Processes of each of the two workers.
 PROCESSES = 2
@@ -60,7 +63,7 @@ def measure(runs: int, queued: Sequence[int], say: Callable[[str], None]) -> Res
     with tempfile.TemporaryDirectory(prefix="flfleet-bench-") as folder, ExitStack() as stack:
         bench = stack.enter_context(_bench(Path(folder)))
         ratios, bare, fleet = [], [], []
-        with bench.worker("bench.bare_chain", bench.bare_queues), bench.worker("bench.trivial_fleet", list(Stage)):
+        with bench.worker("bench.bare_chain", bare_chain.STAGES), bench.worker("bench.trivial_fleet", list(Stage)):
             bench.bare(_WARM)
             bench.fleet(_WARM)
             for _ in range(REPEATS):
@@ -101,12 +104,12 @@ class _Bench:
         self.settings: Settings = load(home)
         self.ledger = RunLedger.open(self.settings)
         self.number = 0
+        self.broker = redis.Redis.from_url(self.settings.broker)
 
-    @property
-    def bare_queues(self) -> list[str]:
-        from bench.bare_chain import STAGES
-
-        return STAGES
+    def close(self) -> None:
+        """Gives the connections back."""
+        self.broker.close()
+        self.ledger.close()
 
     @contextmanager
     def worker(self, app: str, queues: Sequence[str]) -> Iterator[None]:
@@ -128,21 +131,16 @@ class _Bench:
 
     def bare(self, count: int) -> float:
         """Seconds from the first chain that is sent to the last that is through."""
-        from bench.bare_chain import DONE, send
-
-        client = redis.Redis.from_url(self.settings.broker)
-        client.delete(DONE)
+        bare_chain.app.conf.update(broker_url=self.settings.broker)
+        self.broker.delete(bare_chain.DONE)
         begun = time.monotonic()
         for number in range(count):
-            send(number)
-        _wait_until(lambda: int(client.get(DONE) or 0) >= count)
-        client.close()
+            bare_chain.send(number)
+        _wait_until(lambda: int(self.broker.get(bare_chain.DONE) or 0) >= count)
         return time.monotonic() - begun
 
     def fleet(self, count: int) -> float:
         """The same with runs: each is made in the ledger and sent on its way, as a poll does it."""
-        from tasks.chain import start
-
         begun = time.monotonic()
         before = self._accepted()
         for task in self._tasks(count):
@@ -154,8 +152,6 @@ class _Bench:
 
     def backlog(self, count: int) -> Backlog:
         """What the first stages cost while `count` runs are queued."""
-        from tasks.chain import start
-
         for task in self._tasks(count):
             run_id = self.ledger.add_run(task, self.address, "bench", max_submissions=10**9)
             assert run_id is not None
@@ -177,9 +173,7 @@ class _Bench:
 
     def _forget(self) -> None:
         """Drops what is left, from ledger and broker."""
-        client = redis.Redis.from_url(self.settings.broker)
-        client.flushall()
-        client.close()
+        self.broker.flushall()
         for run in self.ledger.runs(states=(State.QUEUED, State.RUNNING, State.WAITING)):
             self.ledger.drop(run.run_id)
 
@@ -202,13 +196,13 @@ def _bench(home: Path) -> Iterator[_Bench]:
     broker = embedded_broker(home)
     with (home / "broker.log").open("w") as log:
         server = subprocess.Popen(broker.command, stdout=log, stderr=log)
-    # The apps of this process read their settings once, when they are imported.
-    os.environ["FLFLEET_HOME"] = str(home)
     bench = _Bench(home)
+    # This process's app has read other settings when it was imported.
+    app.conf.update(broker_url=bench.settings.broker)
     try:
         yield bench
     finally:
-        bench.ledger.close()
+        bench.close()
         server.terminate()
         server.wait()
 
