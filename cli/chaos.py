@@ -27,8 +27,8 @@ from pipeline.stores.records import OPEN
 from pipeline.stores.rounds import RoundLedger, RoundState
 
 START_SECONDS = 120.0
-#: How long after the last fault a run may still be on its way; past it, it is stuck.
-CALM_SECONDS = 120.0
+#: After the last fault, so long may pass without one more run that ends; then what is on its way is stuck.
+CALM_SECONDS = 90.0
 #: The last tasks come this share of the time before its end.
 _LOAD_SHARE = 0.85
 _CLOSING = (RoundState.CLOSING, RoundState.AWAITING_VERIFICATION)
@@ -100,18 +100,19 @@ def _wait(load: Load, tormentor: Tormentor, seconds: float) -> None:
 
 
 def _calm(ground: Ground, watch: Watch, runs: int, seconds: float) -> None:
-    """Until so many runs, and every round, are over, or time is up."""
+    """Until so many runs, and every round, are over, or none of them has ended for so long."""
     from pipeline.settings import load as load_settings
     from pipeline.stores.database import open_database
 
     rounds = RoundLedger(open_database(load_settings(ground.network.aggregator_home).ledger))
-    end = time.monotonic() + seconds
+    end, ended = time.monotonic() + seconds, 0
     try:
         while time.monotonic() < end:
-            places = watch.view.runs.values()
-            over = len(places) >= runs and not any(place.state in OPEN for place in places)
+            now_ended = sum(place.state not in OPEN for place in watch.view.runs.values())
+            if now_ended > ended:
+                end, ended = time.monotonic() + seconds, now_ended
             # Once no run is open, an open round gets nothing more: one that is full closes with its last verdict.
-            if over and not any(found.state in _CLOSING for found in rounds.all()):
+            if ended >= runs and not any(found.state in _CLOSING for found in rounds.all()):
                 return
             time.sleep(0.5)
     finally:
