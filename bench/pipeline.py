@@ -15,6 +15,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+import psutil
 import redis
 
 from bench import bare_chain
@@ -55,6 +56,9 @@ class Result:
     bare_per_second: float
     fleet_per_second: float
     ratio: float
+    #: Processor milliseconds of the workers a chain: what others on the machine disturb less.
+    bare_cpu_ms: float
+    fleet_cpu_ms: float
     backlogs: Sequence[Backlog]
 
 
@@ -62,13 +66,20 @@ def measure(runs: int, queued: Sequence[int], say: Callable[[str], None]) -> Res
     """Measures in turns, so that both meet the same noise."""
     with tempfile.TemporaryDirectory(prefix="flfleet-bench-") as folder, ExitStack() as stack:
         bench = stack.enter_context(_bench(Path(folder)))
-        ratios, bare, fleet = [], [], []
-        with bench.worker("bench.bare_chain", bare_chain.STAGES), bench.worker("bench.trivial_fleet", list(Stage)):
+        ratios, bare, fleet = list[float](), list[float](), list[float]()
+        cpu: tuple[list[float], list[float]] = ([], [])
+        with (
+            bench.worker("bench.bare_chain", bare_chain.STAGES) as bare_worker,
+            bench.worker("bench.trivial_fleet", list(Stage)) as fleet_worker,
+        ):
             bench.bare(_WARM)
             bench.fleet(_WARM)
             for _ in range(REPEATS):
+                before = _cpu_seconds(bare_worker), _cpu_seconds(fleet_worker)
                 bare.append(runs / bench.bare(runs))
+                cpu[0].append(1000 * (_cpu_seconds(bare_worker) - before[0]) / runs)
                 fleet.append(runs / bench.fleet(runs))
+                cpu[1].append(1000 * (_cpu_seconds(fleet_worker) - before[1]) / runs)
                 ratios.append(fleet[-1] / bare[-1])
                 say(f"bare {bare[-1]:.0f} chains/s, fleet {fleet[-1]:.0f} runs/s, {ratios[-1]:.0%}")
         backlogs = []
@@ -84,6 +95,8 @@ def as_json(result: Result) -> dict[str, Any]:
         "barePerSecond": round(result.bare_per_second, 1),
         "fleetPerSecond": round(result.fleet_per_second, 1),
         "ratio": round(result.ratio, 3),
+        "bareCpuMs": round(result.bare_cpu_ms, 1),
+        "fleetCpuMs": round(result.fleet_cpu_ms, 1),
         "backlogs": [
             {
                 "queued": one.queued,
@@ -112,7 +125,7 @@ class _Bench:
         self.ledger.close()
 
     @contextmanager
-    def worker(self, app: str, queues: Sequence[str]) -> Iterator[None]:
+    def worker(self, app: str, queues: Sequence[str]) -> Iterator[psutil.Process]:
         """A worker over the queues until the block ends."""
         command = [sys.executable, "-m", "celery", "-A", app, "worker", "-Q", ",".join(queues), "-n", f"{app}@%h"]
         options = ["-c", str(PROCESSES), "--without-mingle", "--without-gossip", "--loglevel", "ERROR"]
@@ -120,7 +133,7 @@ class _Bench:
         with (self.home / f"{app}.log").open("w") as log:
             process = subprocess.Popen([*command, *options], env=environment, stdout=log, stderr=log)
         try:
-            yield
+            yield psutil.Process(process.pid)
         finally:
             process.terminate()
             try:
@@ -205,6 +218,12 @@ def _bench(home: Path) -> Iterator[_Bench]:
         bench.close()
         server.terminate()
         server.wait()
+
+
+def _cpu_seconds(worker: psutil.Process) -> float:
+    """Of a worker's main process and its children."""
+    times = [process.cpu_times() for process in (worker, *worker.children(recursive=True))]
+    return float(sum(each.user + each.system for each in times))
 
 
 def _wait_until(condition: Callable[[], bool]) -> None:
