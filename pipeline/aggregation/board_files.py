@@ -23,7 +23,7 @@ def model_url(settings: Settings, digest: str) -> str:
 def keep_model(task: Task, artifacts: ArtifactStore, settings: Settings) -> str:
     """Gets the task's model into the store, once per content; its digest. Raises Rejected or Retryable."""
     digest = task.model_sha256.hex()
-    if artifacts.exists(digest):
+    if artifacts.is_whole(digest):
         return digest
     if task.model_url is None:
         raise Rejected("the task names its model by IPFS hash alone; this aggregator fetches from modelURL only")
