@@ -20,11 +20,11 @@ demo: setup
 
 # Every test, real processes included, in under five minutes on two cores.
 test: setup
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 # Only what starts no processes: seconds.
 test-fast: setup
-	$(BIN)/python -m pytest -m "not services"
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile -m "not services"
 
 check: setup
 	$(BIN)/ruff check .

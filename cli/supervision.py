@@ -57,13 +57,17 @@ class Supervisor:
             name: value for name, value in os.environ.items() if not (own_settings and name.startswith("FLFLEET_"))
         }
         # A session of its own: Ctrl-C reaches this command alone, which then stops the rest in order.
-        self._daemon = subprocess.Popen(
-            [*leash(), *command] if tied else command,
-            start_new_session=True,
-            stdin=subprocess.DEVNULL,
-            cwd=self._run,
-            env=environment,
-        )
+        # Its own words go to a file: a daemon that outlives this command must not hold the terminal, or a pipe, open.
+        with (self.home / "logs" / "supervisord.out").open("ab") as words:
+            self._daemon = subprocess.Popen(
+                [*leash(), *command] if tied else command,
+                start_new_session=True,
+                stdin=subprocess.DEVNULL,
+                stdout=words,
+                stderr=words,
+                cwd=self._run,
+                env=environment,
+            )
 
     def wait(self) -> None:
         """Waits until the daemon that `start` started ends by itself."""

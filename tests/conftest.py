@@ -7,6 +7,9 @@ import pytest
 
 from pipeline import settings
 
+# Tests run on every core already: a numeric library's own threads would only get into each other's way.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 
 @pytest.fixture(autouse=True)
 def _no_settings_of_the_desk(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

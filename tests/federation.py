@@ -101,25 +101,46 @@ def wish_of(seed: int, ratio: float = 0.5) -> bytes:
     return bitmap_from_indices(chosen, DIMENSION)
 
 
+class Door:
+    """A real server on loopback for the whole test run, since starting one takes longer than a test; what is behind it changes.
+
+    With nothing behind it, it answers 503, as a proxy in front of a service that is away does.
+    """
+
+    def __init__(self) -> None:
+        self.behind: FastAPI | None = None
+        self.port = free_port()
+        config = uvicorn.Config(
+            self._answer, host="127.0.0.1", port=self.port, log_level="error", lifespan="off", interface="asgi3"
+        )
+        server = uvicorn.Server(config)
+        threading.Thread(target=server.run, daemon=True).start()
+        end = time.monotonic() + 10
+        while not server.started:
+            assert time.monotonic() < end, "the server did not start"
+            time.sleep(0.005)
+
+    async def _answer(self, scope: Any, receive: Any, send: Any) -> None:
+        if self.behind is not None:
+            await self.behind(scope, receive, send)
+            return
+        await send({"type": "http.response.start", "status": 503, "headers": []})
+        await send({"type": "http.response.body", "body": b""})
+
+
+@lru_cache
+def door(name: str) -> Door:
+    """The door of a party, opened at first use."""
+    return Door()
+
+
 @contextmanager
-def serving(app: FastAPI, port: int) -> Iterator[None]:
-    """The app behind a real server, in a thread."""
-    config = uvicorn.Config(
-        app, host="127.0.0.1", port=port, log_level="error", lifespan="off", timeout_graceful_shutdown=1
-    )
-    server = uvicorn.Server(config)
-    thread = threading.Thread(target=server.run, daemon=True)
-    thread.start()
-    end = time.monotonic() + 10
-    while not server.started:
-        assert thread.is_alive(), "the server did not start"
-        assert time.monotonic() < end, "the server did not start"
-        time.sleep(0.005)
+def serving(app: FastAPI, at: Door) -> Iterator[None]:
+    at.behind = app
     try:
         yield
     finally:
-        server.should_exit = True
-        thread.join()
+        at.behind = None
 
 
 def free_port() -> int:
@@ -135,8 +156,8 @@ class Federation:
     def __init__(self, folder: Path, patch: pytest.MonkeyPatch) -> None:
         self._patch = patch
         self.folder = folder
-        self.ports = {name: free_port() for name in ("backend", "publisher", "aggregator")}
-        self.urls = {name: f"http://127.0.0.1:{port}" for name, port in self.ports.items()}
+        self.doors = {name: door(name) for name in ("backend", "publisher", "aggregator")}
+        self.urls = {name: f"http://127.0.0.1:{one.port}" for name, one in self.doors.items()}
         patch.setattr("pipeline.stores.keys._ITERATIONS", 1000)
         for name, key in (("backend", None), ("publisher", PUBLISHER), ("aggregator", AGGREGATOR)):
             self._write_home(name, key)
@@ -158,7 +179,7 @@ class Federation:
         return services[name].create_app()
 
     def serving(self, name: str) -> Any:
-        return serving(self.app(name), self.ports[name])
+        return serving(self.app(name), self.doors[name])
 
     def document(self, **changes: Any) -> dict[str, Any]:
         """Round 1 without publishedAt and signature."""
@@ -218,7 +239,7 @@ class Federation:
     def working(self, *parties: str) -> Iterator[None]:
         """Threads that do what is due, until the block ends."""
         over = threading.Event()
-        work = {"aggregator": self.aggregate, "publisher": self.publish}
+        work = {"aggregator": self.aggregate, "publisher": self.publish, "publisher_keys": self.issue}
         threads = [threading.Thread(target=self._loop, args=(work[party], over)) for party in parties]
         for thread in threads:
             thread.start()
@@ -242,11 +263,15 @@ class Federation:
 
     def publish(self) -> None:
         """One turn of the publisher's worker: keys, then plans."""
-        for request_hash in self.publisher.issued.pending():
-            issuing.issue(self.publisher, request_hash)
+        self.issue()
         if self._listens("backend"):
             for plan in self.publisher.plans.all():
                 following.follow(self.publisher, plan.task_id)
+
+    def issue(self) -> None:
+        """Keys alone."""
+        for request_hash in self.publisher.issued.pending():
+            issuing.issue(self.publisher, request_hash)
 
     def close(self) -> None:
         self.aggregator.close()
@@ -260,8 +285,7 @@ class Federation:
                 self.complaints.append(str(error))
 
     def _listens(self, name: str) -> bool:
-        with socket.socket() as one:
-            return one.connect_ex(("127.0.0.1", self.ports[name])) == 0
+        return self.doors[name].behind is not None
 
     def _write_home(self, name: str, key: SecretKey | None) -> None:
         home = self.folder / name
@@ -280,3 +304,10 @@ class Federation:
             write_keystore(home / "key.json", key)
             lines.append('party_key = "key.json"')
         (home / "fleet.toml").write_text("\n".join(lines) + "\n")
+
+
+@pytest.fixture
+def federation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Federation]:
+    one = Federation(tmp_path / "federation", monkeypatch)
+    yield one
+    one.close()

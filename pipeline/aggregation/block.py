@@ -1,19 +1,21 @@
-"""The candidate block (PROTOCOL.md section 8): forming it, and what a reader can check without curve work."""
+"""The candidate block, and what a reader checks of it without curve work (PROTOCOL.md section 8)."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from pipeline.aggregation.collect import header_problems
+from pipeline.aggregation.collect import check_wish
 from pipeline.aggregation.decrypt import Aggregate
+from pipeline.aggregation.findings import Findings
+from pipeline.aggregation.function_key import below_q, check_key_signature, check_request
 from pipeline.aggregation.support import next_support
-from pipeline.errors import BadSignature, Malformed, Rejected
-from pipeline.protocol.block import Audit, Block
+from pipeline.errors import Malformed
+from pipeline.protocol.block import Audit, Block, Participant
 from pipeline.protocol.encodings import PROTOCOL, keccak256, to_hex
-from pipeline.protocol.function_key import FunctionKey, KeyRequest, key_body
-from pipeline.protocol.signing import SecretKey, canonical, check_embedded_signature, check_signature
+from pipeline.protocol.function_key import FunctionKey, KeyRequest
+from pipeline.protocol.signing import SecretKey, canonical, check_embedded_signature
 from pipeline.protocol.task import Task
 
 
@@ -38,7 +40,7 @@ def form_block(
     created_at: int,
     aggregator: SecretKey,
 ) -> Block:
-    """The aggregator's signed block. `support` is the next round's bitmap, `created_at` Unix seconds."""
+    """The aggregator's signed block. `support`: the next round's bitmap (`next_support`); `created_at`: Unix seconds."""
     document: dict[str, Any] = {
         "protocol": PROTOCOL,
         "taskID": task.task_id,
@@ -53,7 +55,7 @@ def form_block(
         "keyHash": key.key_hash,
         "keySignature": key.signature,
         "maskSumHash": to_hex(keccak256(aggregate.mask_sums)),
-        "aggregateHash": aggregate.aggregate_hash,
+        "aggregateHash": to_hex(keccak256(aggregate.encoded)),
         "dropped": aggregate.dropped,
         "nextSupportHash": to_hex(keccak256(support)),
         "createdAt": created_at,
@@ -64,87 +66,87 @@ def form_block(
     return Block.decode(canonical(document))
 
 
-def check_block(task: Task, block: Block, audit: Audit, support_size: int) -> None:
-    """Checks signatures, participants, hashes, bounds and the next support. Raises Rejected with every reason.
+def check_block(task: Task, block: Block, audit: Audit, support_size: int) -> KeyRequest:
+    """Checks block and audit against the task (whose own signature is checked already) and returns the block's key request.
 
-    That the sum is the participants' (curve work) and that the model is w_old minus it are checks of their own.
+    Raises Rejected with every reason. Not checked here: the sum itself (curve work), the model's bytes, the accuracy.
     """
+    findings, fields = Findings(), block.fields
     request = KeyRequest.from_envelope(audit.request)
-    reasons = [*_identity_problems(task, block), *_request_problems(task, block, request)]
-    reasons += _audit_problems(task, block, audit, request, support_size)
-    if reasons:
-        raise Rejected(*(f"block: {reason}" for reason in reasons))
+    with findings.gather():
+        check_embedded_signature("block", block.document, task.aggregator_address, "the aggregator's block")
+    for name, expected, got in (
+        ("taskID", task.task_id, fields.taskID),
+        ("round", task.round, fields.round),
+        ("taskHash", task.task_hash, fields.taskHash),
+        ("parentBlockHash", task.parent_block_hash, fields.parentBlockHash),
+        ("parentModelHash", to_hex(task.model_sha256), fields.parentModelHash),
+        ("requestHash", request.request_hash, fields.requestHash),
+        ("participants", _participants(request), _named(fields.participants)),
+        ("maskSumHash", to_hex(keccak256(audit.mask_sums)), fields.maskSumHash),
+        ("aggregateHash", to_hex(keccak256(audit.aggregate)), fields.aggregateHash),
+    ):
+        findings.require(expected == got, f"block: {name} is {str(got)[:200]}, expected {str(expected)[:200]}")
+    findings.require(0 <= fields.accuracy <= 1, "block: accuracy is not from 0 to 1")
+    with findings.gather("key request: "):
+        check_request(task, request)
+    with findings.gather():
+        check_key_signature(task, request, fields.keyHash, fields.keySignature)
+    with findings.gather():
+        _check_sums(task, audit, fields.dropped, len(request.submissions), support_size)
+    with findings.gather():
+        _check_wishes(task, request, audit.wishes, fields.nextSupportHash)
+    findings.raise_any()
+    return request
 
 
-def _participants(request: KeyRequest) -> list[dict[str, str]]:
-    headers = [entry.header for entry in request.submissions]
+def _participants(request: KeyRequest) -> list[dict[str, Any]]:
+    headers = (one.header for one in request.submissions)
     return [
-        {"miner": one.miner, "submissionHash": one.submission_hash, "scoreCommit": one.score_commit} for one in headers
+        {"miner": header.miner, "submissionHash": header.submission_hash, "scoreCommit": header.score_commit}
+        for header in headers
     ]
 
 
-def _identity_problems(task: Task, block: Block) -> Iterator[str]:
-    fields = block.fields
-    try:
-        check_embedded_signature("block", block.document, task.aggregator_address, "the aggregator")
-    except BadSignature as error:
-        yield str(error)
-    if (fields.taskID, fields.round, fields.taskHash) != (task.task_id, task.round, task.task_hash):
-        yield f"of another task: its taskHash is {fields.taskHash}, expected {task.task_hash}"
-    if fields.parentBlockHash != task.parent_block_hash:
-        yield "parentBlockHash is not the task's"
-    if fields.parentModelHash != to_hex(task.model_sha256):
-        yield "parentModelHash is not the task's modelSHA256"
+def _named(participants: Sequence[Participant]) -> list[dict[str, Any]]:
+    return [
+        {"miner": one.miner, "submissionHash": one.submissionHash, "scoreCommit": one.scoreCommit}
+        for one in participants
+    ]
 
 
-def _request_problems(task: Task, block: Block, request: KeyRequest) -> Iterator[str]:
-    fields = block.fields
-    if request.request_hash != fields.requestHash:
-        yield "requestHash is not that of the audit's request"
-    if block.document["participants"] != _participants(request):
-        yield "participants are not those of the request"
-    if not task.min_miners <= len(request.submissions) <= task.max_miners:
-        yield f"{len(request.submissions)} participants, expected {task.min_miners} to {task.max_miners}"
-    if len({entry.header.miner for entry in request.submissions}) != len(request.submissions):
-        yield "a miner takes part twice"
-    for entry in request.submissions:
-        yield from header_problems(task, entry.header, entry.signature)
-    try:
-        check_signature("key-request", request.document, request.signature, task.aggregator_address, "the aggregator")
-        body = key_body(request, fields.keyHash)
-        check_signature("key", body, fields.keySignature, task.publisher_address, "the publisher")
-    except BadSignature as error:
-        yield str(error)
+def _check_sums(task: Task, audit: Audit, dropped: list[int], participants: int, support_size: int) -> None:
+    """Lengths and ranges of the audit's sums, and zeros in dropped groups."""
+    findings, groups, pack = Findings(), task.groups(support_size), task.quantization.pack
+    for name, data, expected in (
+        ("maskSums", audit.mask_sums, 32 * groups),
+        ("aggregate", audit.aggregate, 8 * support_size),
+    ):
+        if len(data) != expected:
+            raise Malformed(f"audit: {name} has {len(data)} bytes, expected {expected}")
+    X, limit = np.frombuffer(audit.aggregate, dtype="<i8"), participants * task.level
+    findings.require(below_q(audit.mask_sums), "audit: a mask sum that is not below q", Malformed)
+    findings.require(bool(((limit >= X) & (-limit <= X)).all()), f"audit: a sum beyond n*c = {limit}")
+    in_order = sorted(set(dropped)) == dropped and all(group < groups for group in dropped)
+    findings.require(in_order, f"block: dropped must name groups below {groups}, ascending, once each")
+    if in_order:
+        zero = all(not X[group * pack : (group + 1) * pack].any() for group in dropped)
+        findings.require(zero, "audit: a dropped group whose sums are not zero")
+    findings.raise_any()
 
 
-def _audit_problems(task: Task, block: Block, audit: Audit, request: KeyRequest, support_size: int) -> Iterator[str]:
-    fields, participants = block.fields, len(request.submissions)
-    groups = task.groups(support_size)
-    if len(audit.mask_sums) != 32 * groups or to_hex(keccak256(audit.mask_sums)) != fields.maskSumHash:
-        yield "maskSumHash is not that of the audit's mask sums"
-    if len(audit.aggregate) != 8 * support_size or to_hex(keccak256(audit.aggregate)) != fields.aggregateHash:
-        yield "aggregateHash is not that of the audit's aggregate"
-    elif np.abs(np.frombuffer(audit.aggregate, dtype="<i8")).max(initial=0) > participants * task.level:
-        yield "a coordinate of the aggregate is beyond n * c"
-    if any(group >= groups for group in fields.dropped) or fields.dropped != sorted(set(fields.dropped)):
-        yield "dropped does not name ascending groups of the round"
-    try:
-        wishes = _checked_wishes(task, audit.wishes, request)
-    except Malformed as error:
-        yield str(error)
-        return
-    support = next_support(task.task_id, task.round + 1, task.dimension, task.ratio, wishes)
-    if to_hex(keccak256(support)) != fields.nextSupportHash:
-        yield "nextSupportHash is not that of the support which the wishes give"
-
-
-def _checked_wishes(task: Task, wishes: Sequence[bytes | None], request: KeyRequest) -> Sequence[bytes | None]:
+def _check_wishes(task: Task, request: KeyRequest, wishes: Sequence[bytes | None], next_support_hash: str) -> None:
+    """The wishes are those of the headers, and the next support is the one that they vote for."""
     if len(wishes) != len(request.submissions):
-        raise Malformed("the audit does not hold one wish (or none) a participant")
-    for wish, entry in zip(wishes, request.submissions, strict=True):
-        stated = entry.header.wish_hash
-        if (None if wish is None else to_hex(keccak256(wish))) != stated:
-            raise Malformed(f"the wish of {entry.header.miner} is not the one that its header names")
-        if wish is not None and len(wish) != (task.dimension + 7) // 8:
-            raise Malformed(f"the wish of {entry.header.miner} has another length")
-    return wishes
+        raise Malformed(f"audit: {len(wishes)} wishes for {len(request.submissions)} participants")
+    findings = Findings()
+    for index, (one, wish) in enumerate(zip(request.submissions, wishes, strict=True)):
+        with findings.gather(f"participant {index}: "):
+            check_wish(task, one.header, wish)
+    findings.raise_any()
+    support = next_support(task.task_id, task.round + 1, task.dimension, task.ratio, wishes)
+    expected = to_hex(keccak256(support))
+    findings.require(
+        expected == next_support_hash, f"block: nextSupportHash is {next_support_hash}, expected {expected}"
+    )
+    findings.raise_any()

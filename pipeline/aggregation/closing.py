@@ -15,7 +15,7 @@ from pipeline.aggregation.block import NewModel, form_block
 from pipeline.aggregation.board_files import model_url, upload_model
 from pipeline.aggregation.decrypt import Aggregate, aggregate
 from pipeline.aggregation.desk import AggregatorDesk
-from pipeline.aggregation.function_key import build_request, check_key
+from pipeline.aggregation.function_key import build_request, check_key, own_stream_key
 from pipeline.aggregation.support import next_support
 from pipeline.aggregation.verification import body_of
 from pipeline.errors import Corrupt, Malformed, Misconfigured, Rejected, Retryable
@@ -136,7 +136,7 @@ def ask(closing: Closing) -> Closing:
     if len(stored) < task.min_miners:
         raise Rejected(f"{len(stored)} valid submissions, minMiners is {task.min_miners}")
     headers = [SignedHeader(header=one.header, signature=one.signature) for one in stored]
-    request = build_request(task, headers, closing.groups, closing.desk.key, closing.desk.kernel)
+    request = build_request(task, headers, closing.desk.key, closing.groups, closing.desk.kernel)
     row = closing.desk.rounds.store_request(closing.lease, request.request_hash, request.envelope)
     return Closing(closing.desk, closing.lease, row)
 
@@ -161,7 +161,7 @@ def receive_key(closing: Closing) -> Closing:
         desk.rounds.refuse_invalid(closing.lease, invalid, reason)
         return closing.advance(request_hash=None)
     key = FunctionKey.decode(answer.body)
-    check_key(closing.task, request, key, closing.groups, desk.kernel)
+    check_key(closing.task, request, key, closing.groups)
     return closing.advance(key=desk.artifacts.put(key.key, durable=True), key_signature=key.signature)
 
 
@@ -169,14 +169,15 @@ def add_up(closing: Closing) -> Closing:
     """Removes the masks and takes the logarithms: X, and what was dropped."""
     desk, task, groups = closing.desk, closing.task, closing.groups
     stored = {one.header.submission_hash: one for one in closing.participants()}
-    request = closing.request()
+    request, key = closing.request(), closing.key()
+    check_key(task, request, key, groups)
     headers = [entry.header for entry in request.submissions]
     points = [
         desk.kernel.read_points32(body_of(desk, stored[header.submission_hash]).ciphertext, groups + 1)
         for header in headers
     ]
-    scalars = check_key(task, request, closing.key(), groups, desk.kernel)
-    total = aggregate(task, closing.row.coordinates, headers, points, scalars, desk.key, desk.kernel)
+    streams = [own_stream_key("agg", task, header, desk.key) for header in headers]
+    total = aggregate(task, closing.row.coordinates, points, streams, key, desk.kernel)
     return closing.advance(
         aggregate=desk.artifacts.put(total.encoded, durable=True),
         mask_sums=desk.artifacts.put(total.mask_sums, durable=True),
@@ -191,7 +192,7 @@ def renew_model(closing: Closing) -> Closing:
     desk, task = closing.desk, closing.task
     participants = len(closing.request().submissions)
     parent = desk.artifacts.path(closing.row.model)
-    model = new_model(parent, task, _aggregate(closing).sums, closing.support, participants)
+    model = new_model(parent, task, _aggregate(closing).values, closing.support, participants)
     support = next_support(task.task_id, task.round + 1, task.dimension, task.ratio, _wishes(closing))
     return closing.advance(
         new_model=desk.artifacts.put(model, durable=True), next_support=desk.artifacts.put(support, durable=True)
@@ -253,8 +254,8 @@ def _abort(closing: Closing, *reasons: str) -> None:
 
 def _aggregate(closing: Closing) -> Aggregate:
     artifacts, row = closing.desk.artifacts, closing.row
-    sums = np.frombuffer(artifacts.get(row.aggregate), dtype="<i8").astype(np.int64)
-    return Aggregate(sums=sums, dropped=list(row.dropped), mask_sums=artifacts.get(row.mask_sums))
+    values = np.frombuffer(artifacts.get(row.aggregate), dtype="<i8").astype(np.int64)
+    return Aggregate(values=values, dropped=list(row.dropped), mask_sums=artifacts.get(row.mask_sums))
 
 
 def _wishes(closing: Closing) -> list[bytes | None]:

@@ -1,55 +1,63 @@
-"""The sum of a round (PROTOCOL.md section 7): masks off, logarithm, digits; what does not fit is dropped and named."""
+"""From accepted submissions and the function key to the sum of the updates (PROTOCOL.md section 7)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pipeline.curve.arrays import bytes_from_words
-from pipeline.curve.contract import Kernel, Points, Scalars
+from pipeline.curve.contract import Kernel, Points
 from pipeline.nddfe.decrypt import decrypt
-from pipeline.nddfe.party_streams import aggregator_stream, mask_totals
-from pipeline.protocol.encodings import keccak256, to_hex
-from pipeline.protocol.signing import SecretKey
-from pipeline.protocol.submission import Header
+from pipeline.nddfe.keystream import masks
+from pipeline.nddfe.mask_sum import chunks
+from pipeline.nddfe.packing import Values
+from pipeline.protocol.function_key import FunctionKey
 from pipeline.protocol.task import Task
 
 
 @dataclass(frozen=True, kw_only=True)
 class Aggregate:
-    """What a round's participants sent, added up."""
+    """One round's sum."""
 
-    #: X for the k coordinates of the support, int64; 0 in dropped groups.
-    sums: NDArray[np.int64]
-    #: Numbers of the groups that were dropped.
+    #: X for the k coordinates of the support, int64.
+    values: Values
+    #: Numbers of the groups that are zero because they could not be read.
     dropped: list[int]
-    #: M_g, 32 big-endian bytes each.
+    #: M_g, 32 big-endian bytes each: with them anyone can check the sum.
     mask_sums: bytes
 
     @property
     def encoded(self) -> bytes:
-        """X as int64 little-endian, as the block hashes it."""
-        return self.sums.astype("<i8").tobytes()
-
-    @property
-    def aggregate_hash(self) -> str:
-        """keccak256 of `encoded`."""
-        return to_hex(keccak256(self.encoded))
+        """X as int64 little-endian: what `aggregateHash` is of and the audit carries."""
+        return self.values.astype("<i8").tobytes()
 
 
 def aggregate(
     task: Task,
     support_size: int,
-    headers: Sequence[Header],
     submissions: Sequence[Points],
-    key: Scalars,
-    aggregator: SecretKey,
+    own_streams: Sequence[bytes],
+    key: FunctionKey,
     kernel: Kernel,
 ) -> Aggregate:
-    """Adds up n submissions of G (or G + 1) points each; `key` is the publisher's k_g, checked."""
-    groups = task.groups(support_size)
-    own = mask_totals(kernel, [aggregator_stream(task, aggregator, header) for header in headers], groups)
-    totals = kernel.add_scalars([key, own])
-    sums, dropped = decrypt(kernel, task, support_size, [points[:groups] for points in submissions], totals)
-    return Aggregate(sums=sums, dropped=dropped, mask_sums=bytes_from_words(totals))
+    """Decrypts the sum. `submissions`: U_0 .. U_G each (`check_submission`); `own_streams`: K_agg of each; `key` is checked.
+
+    Works chunk by chunk, so that masks and partial sums stay small whatever the dimension.
+    """
+    groups, pack = task.groups(support_size), task.quantization.pack
+    if len(submissions) != len(own_streams):
+        raise ValueError(f"{len(submissions)} submissions, but {len(own_streams)} mask streams")
+    if any(len(points) != groups + 1 for points in submissions):
+        raise ValueError(f"every submission must have {groups + 1} points")
+    values: list[Values] = [np.zeros(0, dtype=np.int64)]
+    dropped: list[int] = []
+    mask_sums: list[bytes] = []
+    for first, count in chunks(groups):
+        own = [masks(kernel, stream, first, count) for stream in own_streams]
+        M = kernel.add_scalars([kernel.reduce(key.key[32 * first : 32 * (first + count)]), *own])
+        coordinates = min(support_size - first * pack, count * pack)
+        part, bad = decrypt(kernel, task, coordinates, [points[first : first + count] for points in submissions], M)
+        values.append(part)
+        dropped += [first + group for group in bad]
+        mask_sums.append(bytes_from_words(M))
+    return Aggregate(values=np.concatenate(values), dropped=dropped, mask_sums=b"".join(mask_sums))

@@ -102,8 +102,8 @@ def verify_block(desk: PublisherDesk, signed: SignedTask, block_hash: str) -> Ve
     coordinates = desk.coordinates(signed)
     block = fetch_block(task.aggregator_url, block_hash, task.aggregator_address, timeout)
     audit = fetch_audit(task.aggregator_url, block_hash, max_bytes=_audit_bytes(task, coordinates), timeout=timeout)
-    check_block(task, block, audit, coordinates)
-    model = _model(desk, signed, audit)
+    request = check_block(task, block, audit, coordinates)
+    model = _model(desk, signed, audit, participants=len(request.submissions))
     if to_hex(sha256(model)) != block.fields.modelHash:
         raise Rejected(
             f"block: modelHash is {block.fields.modelHash}, the old model minus the update has {to_hex(sha256(model))}"
@@ -162,7 +162,7 @@ def _outcome(task: Task, timeout: float) -> _Over | None:
     return next((entry for entry in state.history if entry.round == task.round), None)
 
 
-def _model(desk: PublisherDesk, signed: SignedTask, audit: Audit) -> bytes:
+def _model(desk: PublisherDesk, signed: SignedTask, audit: Audit, *, participants: int) -> bytes:
     from pipeline.aggregation.evaluate import new_model  # torch, and only where a model is read
 
     task = signed.task
@@ -170,7 +170,6 @@ def _model(desk: PublisherDesk, signed: SignedTask, audit: Audit) -> bytes:
     if signed.support is not None:
         support = indices_from_bitmap(desk.artifacts.get(signed.support), task.dimension, "support")
     sums = np.frombuffer(audit.aggregate, dtype="<i8").astype(np.int64)
-    participants = len(audit.request["request"]["submissions"])
     return new_model(desk.artifacts.path(signed.model), task, sums, support, participants)
 
 

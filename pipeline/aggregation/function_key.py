@@ -1,42 +1,57 @@
-"""The function key (PROTOCOL.md section 6): the aggregator asks, the publisher checks and answers, the aggregator checks."""
+"""The key request, the publisher's answer, and what each side checks of the other (PROTOCOL.md section 6). Pure:
+"one key per (taskID, round) for ever" is the publisher's storage."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-from pipeline.aggregation.collect import header_problems
+from pipeline.aggregation.collect import check_header
+from pipeline.aggregation.findings import Findings
 from pipeline.curve.arrays import bytes_from_words
-from pipeline.curve.contract import Kernel, Q, Scalars
-from pipeline.errors import BadSignature, Malformed, Rejected
-from pipeline.nddfe.mask_sum import mask_sum
-from pipeline.nddfe.party_streams import aggregator_stream, mask_totals, publisher_stream
-from pipeline.protocol.encodings import keccak256, scalar_to_hex, to_hex
+from pipeline.curve.contract import Kernel, Q
+from pipeline.errors import BadProof, Malformed, Rejected
+from pipeline.nddfe.context import Party, context_of, stream_key
+from pipeline.nddfe.keystream import masks
+from pipeline.nddfe.mask_sum import chunks, mask_sum
+from pipeline.protocol.encodings import scalar_to_hex
 from pipeline.protocol.function_key import FunctionKey, KeyRequest, SignedHeader, key_body
 from pipeline.protocol.signing import SecretKey, check_signature
+from pipeline.protocol.submission import Header, Submission
 from pipeline.protocol.task import Task
 
 
-class InvalidMasks(Rejected):
-    """Submissions whose masks are not theirs. Nothing is spent: the aggregator asks again without them."""
+class InvalidMasks(BadProof):
+    """Submissions whose masks are not those of their keys. Nothing is spent: the aggregator asks again without them."""
 
-    def __init__(self, invalid: Sequence[str]) -> None:
-        super().__init__(*(f"invalid masks: submission {name}" for name in invalid))
-        #: Submission hashes.
-        self.invalid = list(invalid)
+    def __init__(self, *invalid: str) -> None:
+        super().__init__(*(f"invalid masks in submission {submission}" for submission in invalid))
+        #: submissionHash of each.
+        self.invalid: list[str] = list(invalid)
+
+
+def own_stream_key(party: Party, task: Task, header: Header, own: SecretKey) -> bytes:
+    """K_tp or K_agg of a submission, as the party that owns the secret key derives it."""
+    shared = own.shared_point33(header.mask_key)
+    return stream_key(party, shared, context_of(task, header.miner_key, header.mask_key))
 
 
 def build_request(
-    task: Task, submissions: Sequence[SignedHeader], groups: int, aggregator: SecretKey, kernel: Kernel
+    task: Task,
+    submissions: Sequence[SignedHeader | Submission],
+    aggregator: SecretKey,
+    group_count: int,
+    kernel: Kernel,
 ) -> KeyRequest:
-    """The aggregator's signed request for submissions in order of receipt, with S_i for each."""
+    """The signed request for submissions in order of receipt. `group_count`: G."""
+    headers = [submission.header for submission in submissions]
     sums = [
-        mask_sum(kernel, aggregator_stream(task, aggregator, entry.header), entry.header.statement_hash, groups)
-        for entry in submissions
+        mask_sum(kernel, own_stream_key("agg", task, header, aggregator), header.statement_hash, group_count)
+        for header in headers
     ]
     document: dict[str, Any] = {
         "taskID": task.task_id,
         "round": task.round,
         "taskHash": task.task_hash,
-        "submissions": [{"header": entry.header.document, "signature": entry.signature} for entry in submissions],
+        "submissions": [{"header": one.header.document, "signature": one.signature} for one in submissions],
         "maskSums": [scalar_to_hex(value) for value in sums],
     }
     signature = aggregator.sign("key-request", document)
@@ -44,45 +59,81 @@ def build_request(
 
 
 def check_request(task: Task, request: KeyRequest) -> None:
-    """What the publisher checks without its secret key. Raises Rejected with every reason."""
-    reasons = []
-    try:
-        check_signature("key-request", request.document, request.signature, task.aggregator_address, "the aggregator")
-    except BadSignature as error:
-        reasons.append(f"bad signature: {error}")
-    if (request.task_id, request.round, request.task_hash) != (task.task_id, task.round, task.task_hash):
-        reasons.append(f"unknown task hash: the task of this round is {task.task_hash}")
-    for entry in request.submissions:
-        reasons += header_problems(task, entry.header, entry.signature)
-    headers = [entry.header for entry in request.submissions]
-    for what, values in (("miner", [one.miner for one in headers]), ("maskKey", [one.mask_key for one in headers])):
-        if len(set(values)) != len(values):
-            reasons.append(f"a {what} stands twice in the request")
-    if not task.min_miners <= len(headers) <= task.max_miners:
-        reasons.append(f"{len(headers)} submissions, expected {task.min_miners} to {task.max_miners}")
-    if reasons:
-        raise Rejected(*reasons)
+    """All that can be checked of a request without a mask stream, by anyone. Raises Rejected with all reasons."""
+    findings = Findings()
+    with findings.gather():
+        check_signature(
+            "key-request", request.document, request.signature, task.aggregator_address, "the aggregator's key request"
+        )
+    findings.require(
+        (request.task_id, request.round) == (task.task_id, task.round),
+        f"another task: this is {task.task_id!r} round {task.round}, the request names {request.task_id[:64]!r} round {request.round}",
+    )
+    findings.require(
+        request.task_hash == task.task_hash, f"unknown task hash: expected {task.task_hash}, got {request.task_hash}"
+    )
+    count, headers = len(request.submissions), [one.header for one in request.submissions]
+    findings.require(
+        task.min_miners <= count <= task.max_miners,
+        f"number of participants: from {task.min_miners} to {task.max_miners}, got {count}",
+    )
+    findings.require(len({header.miner for header in headers}) == count, "a miner stands twice in the request")
+    findings.require(len({header.mask_key for header in headers}) == count, "a maskKey stands twice in the request")
+    for index, one in enumerate(request.submissions):
+        with findings.gather(f"submission {index}: "):
+            check_header(task, one.header, one.signature)
+    findings.raise_any()
 
 
-def issue_key(task: Task, request: KeyRequest, groups: int, publisher: SecretKey, kernel: Kernel) -> FunctionKey:
-    """The publisher's answer. Raises Rejected (`check_request`), InvalidMasks where a != R_i + S_i."""
+def issue_key(task: Task, request: KeyRequest, publisher: SecretKey, group_count: int, kernel: Kernel) -> FunctionKey:
+    """The key of a request that holds. `group_count`: G of the task's support.
+
+    Raises Rejected with all reasons; InvalidMasks where nothing else is wrong and `a == R_i + S_i` fails for some.
+    """
+    if publisher.address != task.publisher_address:
+        raise Rejected(f"task: its publisher is {task.publisher_address}, not this one ({publisher.address})")
     check_request(task, request)
-    streams = [publisher_stream(task, publisher, entry.header) for entry in request.submissions]
+    streams = [own_stream_key("tp", task, one.header, publisher) for one in request.submissions]
     invalid = []
-    for entry, stream, own_sum in zip(request.submissions, streams, request.mask_sums, strict=True):
-        header = entry.header
-        if header.proof.a != (mask_sum(kernel, stream, header.statement_hash, groups) + own_sum) % Q:
-            invalid.append(header.submission_hash)
+    for one, stream, S in zip(request.submissions, streams, request.mask_sums, strict=True):
+        R = mask_sum(kernel, stream, one.header.statement_hash, group_count)
+        if one.header.proof.a != (R + S) % Q:
+            invalid.append(one.header.submission_hash)
     if invalid:
-        raise InvalidMasks(invalid)
-    key_bytes = bytes_from_words(mask_totals(kernel, streams, groups))
-    body = key_body(request, to_hex(keccak256(key_bytes)))
-    return FunctionKey(key=key_bytes, signature=publisher.sign("key", body))
+        raise InvalidMasks(*invalid)
+    key = b"".join(_sums(kernel, streams, group_count))
+    unsigned = FunctionKey(key=key, signature="")
+    return FunctionKey(key=key, signature=publisher.sign("key", unsigned.body(request)))
 
 
-def check_key(task: Task, request: KeyRequest, key: FunctionKey, groups: int, kernel: Kernel) -> Scalars:
-    """What the aggregator checks of the answer; returns k_g as scalars. Raises Malformed or BadSignature."""
-    if len(key.key) != 32 * groups:
-        raise Malformed(f"function key: expected {32 * groups} bytes for {groups} groups, got {len(key.key)}")
-    check_signature("key", key.body(request), key.signature, task.publisher_address, "the publisher")
-    return kernel.reduce(key.key)
+def check_key(task: Task, request: KeyRequest, key: FunctionKey, group_count: int) -> None:
+    """The aggregator's check of an answer. Raises Rejected with all reasons: signature over request and keyHash, length, range."""
+    findings = Findings()
+    with findings.gather():
+        check_key_signature(task, request, key.key_hash, key.signature)
+    findings.require(
+        len(key.key) == 32 * group_count,
+        f"function key: expected {32 * group_count} bytes for {group_count} groups, got {len(key.key)}",
+        Malformed,
+    )
+    findings.require(below_q(key.key), "function key: a word that is not below q", Malformed)
+    findings.raise_any()
+
+
+def check_key_signature(task: Task, request: KeyRequest, key_hash: str, signature: str) -> None:
+    """Raises BadSignature unless the publisher answered this request with the key of that hash."""
+    body = key_body(request, key_hash)
+    check_signature("key", body, signature, task.publisher_address, "the publisher's function key")
+
+
+def below_q(words: bytes) -> bool:
+    """Whether each 32-byte word is a scalar in its only form."""
+    order = Q.to_bytes(32, "big")
+    # Big-endian words of one length compare as bytes do.
+    return all(words[at : at + 32] < order for at in range(0, len(words), 32))
+
+
+def _sums(kernel: Kernel, streams: Sequence[bytes], group_count: int) -> Iterator[bytes]:
+    """k_g = sum over i of r_g, in chunks of 32-byte words."""
+    for first, count in chunks(group_count):
+        yield bytes_from_words(kernel.add_scalars([masks(kernel, stream, first, count) for stream in streams]))

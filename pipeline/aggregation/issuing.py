@@ -39,6 +39,6 @@ def _answer(desk: PublisherDesk, request: KeyRequest, token: int) -> None:
     if signed is None:
         raise Rejected(f"this publisher signed no round {request.round} of {request.task_id}")
     groups = signed.task.groups(desk.coordinates(signed))
-    key = issue_key(signed.task, request, groups, desk.key, desk.kernel)
+    key = issue_key(signed.task, request, desk.key, groups, desk.kernel)
     stored = desk.artifacts.put(key.key, durable=True)
     desk.issued.issue(request, token, key=stored, signature=key.signature)

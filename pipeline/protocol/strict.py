@@ -8,6 +8,7 @@ import base64
 import binascii
 import json
 import math
+import re
 from typing import Any, TypeVar
 
 import msgpack
@@ -18,12 +19,19 @@ from pipeline.errors import Malformed
 MAX_SAFE_INTEGER = 2**53 - 1
 MAX_DEPTH = 32
 T = TypeVar("T")
+#: Possessive, and the closing quote optional: one pass over any bytes.
+_TEXT = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?', re.DOTALL)
+_BRACES = bytes.maketrans(b"{}", b"[]")
+_TOO_DEEP = b"[" * (MAX_DEPTH + 2)
+_NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 
 
 def read_json(data: bytes | str) -> Any:
-    """Parses strict JSON. Raises Malformed with the reason."""
+    """Parses strict JSON in UTF-8. Raises Malformed with the reason."""
     try:
-        value = json.loads(data, object_pairs_hook=_unique, parse_constant=_no_constant, parse_int=_safe_int)
+        text = data if isinstance(data, str) else data.decode()
+        _check_nesting(text.encode())
+        value = json.loads(text, object_pairs_hook=_unique, parse_constant=_no_constant, parse_int=_safe_int)
     except (ValueError, RecursionError) as error:
         raise Malformed(f"not valid JSON: {error}") from None
     _check(value, MAX_DEPTH)
@@ -61,6 +69,17 @@ def bytes_from_base64(text: str, what: str) -> bytes:
         return base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError):
         raise Malformed(f"{what}: not valid base64") from None
+
+
+def _check_nesting(data: bytes) -> None:
+    """Before the parser recurses: libraries raise the recursion limit (py_ecc to 100,000), and then deep JSON ends the process."""
+    brackets = _TEXT.sub(b"", data).translate(_BRACES, _NO_BRACKETS)
+    for _ in range(MAX_DEPTH + 1):
+        if _TOO_DEEP in brackets:
+            break
+        brackets = brackets.replace(b"[]", b"")
+    if brackets:
+        raise ValueError(f"nested deeper than {MAX_DEPTH}, or brackets without their partners")
 
 
 def _unique(pairs: list[tuple[Any, Any]]) -> dict[str, Any]:

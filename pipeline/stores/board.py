@@ -4,9 +4,7 @@ One task for every (taskID, round), for ever; its text is kept as it came, so th
 """
 
 from sqlalchemy import BigInteger, Column, Engine, Integer, MetaData, String, Table, Text, func, select
-from sqlalchemy.exc import IntegrityError
 
-from pipeline.errors import Retryable
 from pipeline.protocol.task import Task
 from pipeline.stores.party_ledger import Conflict, PartyLedger
 
@@ -31,23 +29,20 @@ class Board(PartyLedger):
 
     def post(self, task: Task, text: str) -> bool:
         """Keeps a task's JSON text; False if that very task is there already. Raises Conflict for another one."""
-        try:
-            with self._writing(durable=True) as connection:
-                found = connection.execute(
-                    select(_tasks.c.task_hash).where(_tasks.c.task_id == task.task_id, _tasks.c.round == task.round)
-                ).scalar_one_or_none()
-                if found is None:
-                    connection.execute(
-                        _tasks.insert().values(
-                            task_id=task.task_id,
-                            round=task.round,
-                            task_hash=task.task_hash,
-                            document=text,
-                            deadline=task.deadline,
-                        )
+        with self._writing(durable=True) as connection:
+            found = connection.execute(
+                select(_tasks.c.task_hash).where(_tasks.c.task_id == task.task_id, _tasks.c.round == task.round)
+            ).scalar_one_or_none()
+            if found is None:
+                connection.execute(
+                    _tasks.insert().values(
+                        task_id=task.task_id,
+                        round=task.round,
+                        task_hash=task.task_hash,
+                        document=text,
+                        deadline=task.deadline,
                     )
-        except IntegrityError:
-            raise Retryable("another task of that round was posted at the same moment") from None
+                )
         if found not in (None, task.task_hash):
             raise Conflict(f"round {task.round} of {task.task_id} has the task {found}, and keeps it")
         return found is None

@@ -6,12 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sqlalchemy import Connection, Engine, and_, select
-from sqlalchemy.exc import IntegrityError
 
 from pipeline.protocol.function_key import KeyRequest
 from pipeline.stores import leases
 from pipeline.stores.issued_tables import issued_keys, key_requests, metadata
-from pipeline.stores.party_ledger import Conflict, PartyLedger
+from pipeline.stores.party_ledger import Conflict, PartyLedger, Taken
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,7 +127,7 @@ class IssuedLedger(PartyLedger):
                         issued_at=time.time(),
                     )
                 )
-        except IntegrityError:
+        except Taken:
             raise Conflict(f"the key of round {request.round} of {request.task_id} is issued already") from None
 
     def refuse(self, request_hash: str, token: int, refusal: Refusal) -> None:

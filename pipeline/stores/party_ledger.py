@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from sqlalchemy import Connection, Engine, MetaData, text
-from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import IntegrityError, InterfaceError, OperationalError
 
 from pipeline.errors import Rejected, Retryable
 from pipeline.stores.database import reading, transaction
@@ -15,6 +15,10 @@ _SCHEMA_LOCK = 7_301_003
 
 class Conflict(Rejected):
     """Something else is there already, for ever."""
+
+
+class Taken(Retryable):
+    """Another process wrote the same row at the same moment; reading again tells what is there."""
 
 
 class PartyLedger:
@@ -36,6 +40,8 @@ class PartyLedger:
         try:
             with transaction(self._engine, durable=durable) as connection:
                 yield connection
+        except IntegrityError as error:
+            raise Taken("the same was written at the same moment", retry_after=1.0) from error
         except (OperationalError, InterfaceError) as error:
             raise Retryable(f"ledger: {error.orig}") from error
 

@@ -11,13 +11,12 @@ from enum import StrEnum
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Engine, and_, func, or_, select
-from sqlalchemy.exc import IntegrityError
 
 from pipeline.errors import Retryable
 from pipeline.protocol.strict import read_json
 from pipeline.protocol.submission import Header, Receipt
 from pipeline.stores import leases
-from pipeline.stores.party_ledger import Conflict, PartyLedger
+from pipeline.stores.party_ledger import Conflict, PartyLedger, Taken
 from pipeline.stores.round_tables import metadata, rounds, submissions
 from pipeline.stores.rounds import RoundState
 
@@ -98,33 +97,30 @@ class SubmissionLedger(PartyLedger):
         of that miner is being verified.
         """
         header = arrival.header
-        try:
-            with self._writing(durable=True) as connection:
-                if found := self._known(connection, header, arrival.body):
-                    return found
-                self._raise_if_closed(connection, header.task_id, header.round, arrival.received_at)
-                self._raise_if_busy(connection, header)
-                number = connection.execute(
-                    submissions.insert()
-                    .values(
-                        task_id=header.task_id,
-                        round=header.round,
-                        miner=header.miner,
-                        submission_hash=header.submission_hash,
-                        body=arrival.body,
-                        state=Verdict.PENDING,
-                        reasons=[],
-                        header=json.dumps(header.document),
-                        signature=arrival.signature,
-                        ciphertext=arrival.ciphertext,
-                        wish=arrival.wish,
-                        received_at=arrival.received_at,
-                    )
-                    .returning(submissions.c.id)
-                ).scalar_one()
-                return self._select(connection, submissions.c.id == number)[0]
-        except IntegrityError:
-            raise Retryable("another submission came at the same moment", retry_after=1.0) from None
+        with self._writing(durable=True) as connection:
+            if found := self._known(connection, header, arrival.body):
+                return found
+            self._raise_if_closed(connection, header.task_id, header.round, arrival.received_at)
+            self._raise_if_busy(connection, header)
+            number = connection.execute(
+                submissions.insert()
+                .values(
+                    task_id=header.task_id,
+                    round=header.round,
+                    miner=header.miner,
+                    submission_hash=header.submission_hash,
+                    body=arrival.body,
+                    state=Verdict.PENDING,
+                    reasons=[],
+                    header=json.dumps(header.document),
+                    signature=arrival.signature,
+                    ciphertext=arrival.ciphertext,
+                    wish=arrival.wish,
+                    received_at=arrival.received_at,
+                )
+                .returning(submissions.c.id)
+            ).scalar_one()
+            return self._select(connection, submissions.c.id == number)[0]
 
     def find(self, number: int) -> Stored | None:
         """One submission."""
@@ -198,7 +194,7 @@ class SubmissionLedger(PartyLedger):
                         .values(state=RoundState.CLOSING, updated_at=time.time())
                     )
                 return is_full
-        except IntegrityError:
+        except Taken:
             raise Conflict("duplicate: another submission of this miner is in the round") from None
 
     def _known(self, connection: Connection, header: Header, body: str) -> Stored | None:

@@ -1,11 +1,16 @@
 from collections.abc import Iterator
-from pathlib import Path
 
 import kombu.pools
 import pytest
 
 from tasks.app import app
-from tests.federation import Federation
+from tests.federation import federation as federation
+
+
+def _forget_connections() -> None:
+    kombu.pools.reset()
+    app._pool = None
+    app.amqp._producer_pool = None
 
 
 @pytest.fixture(scope="package", autouse=True)
@@ -13,20 +18,7 @@ def _memory_broker() -> Iterator[None]:
     """Hints go into a queue that nobody reads: the tests' workers look into the ledgers."""
     before = app.conf.broker_url
     app.conf.update(broker_url="memory://")
-    app.pool.force_close_all()
-    app._pool = None
-    app.amqp._producer_pool = None
-    kombu.pools.reset()
+    _forget_connections()
     yield
     app.conf.update(broker_url=before)
-    app.pool.force_close_all()
-    app._pool = None
-    app.amqp._producer_pool = None
-    kombu.pools.reset()
-
-
-@pytest.fixture
-def federation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Federation]:
-    one = Federation(tmp_path / "federation", monkeypatch)
-    yield one
-    one.close()
+    _forget_connections()

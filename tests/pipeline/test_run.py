@@ -14,7 +14,7 @@ import torch
 from pipeline.aggregation.collect import check_submission
 from pipeline.aggregation.decrypt import aggregate
 from pipeline.aggregation.evaluate import evaluate, new_model
-from pipeline.aggregation.function_key import build_request, check_key, issue_key
+from pipeline.aggregation.function_key import build_request, check_key, issue_key, own_stream_key
 from pipeline.curve.select import kernel
 from pipeline.errors import Rejected
 from pipeline.learning.architectures import build
@@ -23,7 +23,6 @@ from pipeline.learning.digits import write_digits
 from pipeline.learning.model_file import write_model
 from pipeline.nddfe.score import commitment
 from pipeline.protocol.encodings import from_hex, sha256, to_hex
-from pipeline.protocol.function_key import SignedHeader
 from pipeline.protocol.submission import Submission
 from pipeline.protocol.task import Architecture, Task
 from pipeline.run import run_round
@@ -123,19 +122,20 @@ def test_three_miners_updates_add_up_and_make_a_better_model(parties: Parties, j
     task, store = jobs[0].task, jobs[0].artifacts
 
     # The aggregator asks, the publisher answers, the aggregator decrypts.
-    headers = [SignedHeader(header=one.header, signature=one.signature) for one in parties.taken]
     groups = task.groups(task.dimension)
-    request = build_request(task, headers, groups, AGGREGATOR, kernel())
-    key = check_key(task, request, issue_key(task, request, groups, PUBLISHER, kernel()), groups, kernel())
+    request = build_request(task, parties.taken, AGGREGATOR, groups, kernel())
+    key = issue_key(task, request, PUBLISHER, groups, kernel())
+    check_key(task, request, key, groups)
     points = [kernel().read_points32(one.ciphertext, groups + 1) for one in parties.taken]
-    result = aggregate(task, task.dimension, [one.header for one in headers], points, key, AGGREGATOR, kernel())
+    streams = [own_stream_key("agg", task, one.header, AGGREGATOR) for one in parties.taken]
+    result = aggregate(task, task.dimension, points, streams, key, kernel())
 
     encrypted = np.sum([store.get_array(job.inputs["values"]).astype(np.int64) for job in done], axis=0)
     assert result.dropped == []
-    assert np.array_equal(result.sums, encrypted)
+    assert np.array_equal(result.values, encrypted)
 
     (tmp_path / "old").write_bytes(parties.model)
-    (tmp_path / "new").write_bytes(new_model(tmp_path / "old", task, result.sums, None, len(done)))
+    (tmp_path / "new").write_bytes(new_model(tmp_path / "old", task, result.values, None, len(done)))
     before, after = (
         evaluate(tmp_path / name, task, tmp_path / "validation", tmp_path / "cache") for name in ("old", "new")
     )

@@ -24,7 +24,7 @@ def sweep() -> str:
     return app.tasks["flfleet.sweep"].apply().get()
 
 
-def wait_for(ledger, run_id, *states, seconds=10.0):
+def wait_for(ledger, run_id, *states, seconds=30.0):
     until = time.monotonic() + seconds
     while (run := ledger.run(run_id)).state not in states and time.monotonic() < until:
         time.sleep(0.01)
@@ -32,7 +32,7 @@ def wait_for(ledger, run_id, *states, seconds=10.0):
     return run
 
 
-def sweep_until(ledger, run_id, state, seconds=10.0):
+def sweep_until(ledger, run_id, state, seconds=30.0):
     until = time.monotonic() + seconds
     while (run := ledger.run(run_id)).state != state and time.monotonic() < until:
         sweep()

@@ -4,6 +4,7 @@ LLVM turns its wide integers into chains of add-with-carry; only products need c
 badly: they are built row by row of 64 x 64 -> 128.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 from llvmlite import ir
@@ -54,8 +55,8 @@ class ScalarField(Field):
             builder.zext(builder.trunc(total, I256), I320),
             builder.zext(builder.mul(rest, ir.Constant(I128, FOLD)), I320),
         )
-        carry = builder.mul(_top(builder, total), ir.Constant(I64, FOLD))
-        return builder.add(builder.trunc(total, I256), builder.zext(carry, I256))
+        low256 = builder.trunc(total, I256)
+        return _rarely(builder, _top(builder, total), low256, lambda: builder.add(low256, ir.Constant(I256, FOLD)))
 
     def square(self, builder: Builder, x: Any) -> Any:
         return self.multiply(builder, x, x)
@@ -64,10 +65,10 @@ class ScalarField(Field):
         # A borrow of 2^256 is a borrow of FOLD; taking that away may borrow once more.
         difference = builder.zext(x, I320)
         difference = builder.sub(difference, builder.zext(y, I320))
-        for _ in range(2):
-            borrow = builder.and_(_top(builder, difference), ir.Constant(I64, FOLD))
-            difference = builder.sub(builder.zext(builder.trunc(difference, I256), I320), builder.zext(borrow, I320))
-        return builder.trunc(difference, I256)
+        borrow = builder.and_(_top(builder, difference), ir.Constant(I64, FOLD))
+        difference = builder.sub(builder.zext(builder.trunc(difference, I256), I320), builder.zext(borrow, I320))
+        low = builder.trunc(difference, I256)
+        return _rarely(builder, _top(builder, difference), low, lambda: builder.sub(low, ir.Constant(I256, FOLD)))
 
     def abscissa(self, builder: Builder, slope: Any, x: Any, run: Any) -> Any:
         square = self.square(builder, slope)
@@ -106,6 +107,18 @@ class ScalarField(Field):
     def scatter(self, builder: Builder, x: Any, y: Any, address: Any) -> None:
         builder.store(self.canonical(builder, x), address, align=8)
         builder.store(self.canonical(builder, y), offset(builder, address, 32), align=8)
+
+
+def _rarely(builder: Builder, condition: Any, value: Any, otherwise: Callable[[], Any]) -> Any:
+    """The value, or `otherwise` where the word `condition` is not zero: a branch that is never taken costs nothing to wait for."""
+    before = builder.block
+    with builder.if_then(builder.icmp_unsigned("!=", condition, ir.Constant(I64, 0)), likely=False):
+        other = otherwise()
+        inside = builder.block
+    phi = builder.phi(value.type)
+    phi.add_incoming(value, before)
+    phi.add_incoming(other, inside)
+    return phi
 
 
 def _words(builder: Builder, value: Any, count: int) -> list[Any]:

@@ -1,11 +1,11 @@
 """sum of weights[i] * points[i] (Pippenger): points into buckets by a window of their weight's bits, buckets summed as groups.
 
-A window's buckets b = 1, 2, ... count b times. In place of the usual running sum, which is one addition after the other, bits of b
+All windows' buckets are summed in one tree. A window's buckets b = 1, 2, ... count b times. In place of the usual running sum, which is one addition after the other, bits of b
 are grouped too: first the buckets by their high and by their low bits, then those by single bits. What is left is one point for
 each bit of the weights, for Horner's rule.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,8 +16,8 @@ from pipeline.curve.fast.groups import GroupSums, Indices, Offsets
 from pipeline.curve.fast.single import Point, add, from_points, horner, to_points
 
 BITS = 128
-#: Points of one pass: bounds its memory to some 64 MiB.
-PASS = 2**19
+#: Points of one pass: bounds its memory to some 80 MiB. More would hardly save additions.
+PASS = 2**17
 
 
 class WeightedSum:
@@ -39,34 +39,46 @@ class WeightedSum:
 
     def _pass(self, points: Points, weights: Weights) -> Point:
         width = best_width(len(points))
-        carry = np.zeros(len(points), np.uint8)
-        digits = np.empty(len(points), np.int32)
-        bits: list[Point] = [None] * (BITS + 1)
-        for position in range(0, BITS, width):
-            buckets = _buckets(position, width)
-            order, offsets = np.empty(len(points), np.int32), np.empty(buckets + 1, np.int64)
-            self._sort(
-                weights, position, min(width, BITS - position), position + width >= BITS, carry, digits, order, offsets
-            )
-            sums = self._groups.sums(points, order[: offsets[-1]], offsets)
-            for bit, point in enumerate(self._bits(sums)):
-                bits[position + bit] = add(bits[position + bit], point)
-        return horner(bits)
+        positions = range(0, BITS, width)
+        sizes = [_buckets(position, width) for position in positions]
+        order, offsets = np.empty(len(points) * len(sizes), np.int32), np.zeros(sum(sizes) + 1, np.int64)
+        carry, digits = np.zeros(len(points), np.uint8), np.empty(len(points), np.int32)
+        first = filled = 0
+        for position, size in zip(positions, sizes, strict=True):
+            part = offsets[first : first + size + 1]
+            last = position + width >= BITS
+            bits = min(width, BITS - position)
+            self._sort(weights, position, bits, last, carry, digits, order[filled:], part)
+            part += filled
+            first, filled = first + size, int(part[-1])
+        buckets = self._groups.sums(points, order[:filled], offsets)
+        return horner(self._bits(buckets, np.diff(offsets) > 0, positions, sizes))
 
-    def _bits(self, buckets: Points) -> list[Point]:
-        """For each bit j, the sum of the buckets whose number has it set."""
-        bits = (len(buckets) - 1).bit_length()
-        low = bits // 2
-        numbers = np.arange(len(buckets))
-        halves = self._groups.sums(
-            np.concatenate([buckets, buckets]),
-            *_grouped(np.concatenate([numbers & (2**low - 1), 2**low + (numbers >> low)]), 2**low + 2 ** (bits - low)),
-        )
-        numbers = np.concatenate([np.arange(2**low), np.arange(2 ** (bits - low)) << low])
-        members = [np.flatnonzero(numbers >> bit & 1) for bit in range(bits)]
-        offsets = np.cumsum([0, *(len(member) for member in members)], dtype=np.int64)
-        order = np.concatenate([np.empty(0, np.int64), *members]).astype(np.int32) << np.int32(1)
-        return from_points(self._groups.sums(halves, order, offsets))
+    def _bits(
+        self, buckets: Points, filled: NDArray[np.bool_], positions: Sequence[int], sizes: Sequence[int]
+    ) -> list[Point]:
+        """For each bit of the weights, the sum of the buckets whose number has it set."""
+        halves: list[NDArray[np.int64]] = []
+        numbers: list[NDArray[np.int64]] = []
+        places: list[NDArray[np.int64]] = []
+        groups = 0
+        for position, size in zip(positions, sizes, strict=True):
+            bits = (size - 1).bit_length()
+            low = bits // 2
+            bucket = np.arange(size)
+            halves.append(groups + np.stack([bucket & (2**low - 1), 2**low + (bucket >> low)], axis=1))
+            numbers += [np.arange(2**low), np.arange(2 ** (bits - low)) << low]
+            places.append(np.full(2**low + 2 ** (bits - low), position))
+            groups += 2**low + 2 ** (bits - low)
+        group = np.concatenate(halves)[filled]
+        members = np.repeat(np.flatnonzero(filled), 2)
+        summed = self._groups.sums(buckets, *_grouped(group.ravel(), members, groups))
+        # Now single bits: half h stands for the number `number`, its bits from `place` on.
+        number, place = np.concatenate(numbers), np.concatenate(places)
+        half, bit = np.nonzero(number[:, None] >> np.arange(BITS // 4) & 1)
+        some = np.asarray(summed.any(axis=1))[half]
+        half, bit = half[some], bit[some]
+        return from_points(self._groups.sums(summed, *_grouped(place[half] + bit, half, BITS + 1)))
 
 
 def best_width(count: int) -> int:
@@ -81,10 +93,11 @@ def _buckets(position: int, width: int) -> int:
     return int(2 ** (BITS - position)) + 1
 
 
-def _grouped(group: NDArray[np.int64], count: int) -> tuple[Indices, Offsets]:
-    """Members 0, 1, ... sorted by the number of their group."""
-    order = np.argsort(group, kind="stable").astype(np.int32) << np.int32(1)
-    return order, np.searchsorted(np.sort(group), np.arange(count + 1)).astype(np.int64)
+def _grouped(group: NDArray[np.int64], members: NDArray[np.int64], count: int) -> tuple[Indices, Offsets]:
+    """The members sorted by the number of their group."""
+    sorting = np.argsort(group, kind="stable")
+    order = members[sorting].astype(np.int32) << np.int32(1)
+    return order, np.searchsorted(group[sorting], np.arange(count + 1)).astype(np.int64)
 
 
 def _make_sort(
@@ -109,20 +122,22 @@ def _make_sort(
         rest = np.uint64(64) - shift
         spills = (position & 63) + width > 64 and word == 0
         mask = (np.uint64(1) << np.uint64(width)) - np.uint64(1)
-        half = 1 << (width - 1)
+        # The last window keeps its sign: nothing is above this limit.
+        whole = 1 << width
+        half = 2 * whole if last else whole // 2
         offsets[:] = 0
         for i in range(len(weights)):
             content = weights[i, word] >> shift
             if spills:
                 content |= weights[i, 1] << rest
             digit = np.int64(content & mask) + np.int64(carry[i])
-            carry[i] = 0
-            if not last and digit > half:
-                digit -= 2 * half
-                carry[i] = 1
+            # No branch: half of all digits are above, and nobody could predict which.
+            over = np.int64(digit > half)
+            digit -= over * whole
+            carry[i] = np.uint8(over)
             digits[i] = digit
-            if digit != 0:
-                offsets[abs(digit)] += 1
+            offsets[abs(digit)] += 1
+        offsets[0] = 0
         total = 0
         for bucket in range(len(offsets)):
             here = offsets[bucket]
@@ -131,7 +146,7 @@ def _make_sort(
         for i in range(len(weights)):
             digit = np.int64(digits[i])
             if digit != 0:
-                order[offsets[abs(digit)]] = 2 * i + (1 if digit < 0 else 0)
+                order[offsets[abs(digit)]] = 2 * i + np.int64(digit < 0)
                 offsets[abs(digit)] += 1
         for bucket in range(len(offsets) - 1, 0, -1):
             offsets[bucket] = offsets[bucket - 1]

@@ -1,17 +1,21 @@
 """`points32` of PROTOCOL.md section 1, both ways."""
 
 import threading
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
+from llvmlite import ir
 from numpy.typing import NDArray
 
 from pipeline.curve.contract import P, Points
 from pipeline.curve.fast.cache import Compiler
 from pipeline.curve.fast.decompression import make_lift, workspace_bytes
+from pipeline.curve.fast.emission import I64, counted, external, offset, pointer, routine
 from pipeline.curve.fast.field import Field
 from pipeline.curve.fast.memory import aligned, empty_points
 from pipeline.curve.fast.pool import Pool
+from pipeline.curve.fast.scalars import I256
 from pipeline.errors import Malformed
 
 #: Points that a thread lifts at a time.
@@ -27,18 +31,19 @@ class Points32:
         self._field = field
         self._pool = pool
         self._lift = make_lift(field, compiler)
+        self._pack = _make_pack(compiler)
         self._local = threading.local()
 
     def read(self, data: bytes, count: int) -> Points:
         """Decodes `count` points. Raises Malformed, naming the first wrong point."""
         length = 32 * count + -(-count // 8)
         if count < 0 or len(data) != length:
-            raise Malformed(f"points32 of {count} points has {length} bytes, got {len(data)}")
+            raise Malformed(f"points: expected {length} bytes for {count} points, got {len(data)}")
         bits = np.frombuffer(data, np.uint8, offset=32 * count)
         if count % 8 and bits[-1] >> count % 8:
-            raise Malformed("points32: spare bits after the last parity are set")
+            raise Malformed("points: spare bits are set")
         words = np.frombuffer(data, ">u8", count=4 * count).reshape(count, 4)
-        _refuse(_beyond(words), "x is not below p")
+        _refuse(_beyond(words), "is not below p")
         points = empty_points(count)
 
         def job(start: int, stop: int) -> None:
@@ -49,21 +54,55 @@ class Points32:
             self._lift(part, _indices(stop - start, self._field.lanes), self._workspace())
 
         self._pool.run(count, CHUNK, job)
-        _refuse(~points[:, 4:].any(axis=1), "x is on no point of the curve")
+        _refuse(~points[:, 4:].any(axis=1), "is on no point of the curve")
         return points
 
-    @staticmethod
-    def write(points: Points) -> bytes:
+    def write(self, points: Points) -> bytes:
         """Encodes points. Raises Malformed at infinity."""
-        _refuse(~points.any(axis=1), "infinity has no encoding")
-        parity = np.packbits((points[:, 4] & np.uint64(1)).astype(np.uint8), bitorder="little")
-        return points[:, 3::-1].astype(">u8").tobytes() + parity.tobytes()
+        points = np.ascontiguousarray(points)
+        count = len(points)
+        out = np.zeros(32 * count + -(-count // 8), np.uint8)
+        infinite = self._pack(points, out)
+        if infinite >= 0:
+            raise Malformed(f"points: infinity at index {infinite}, which has no encoding")
+        return out.tobytes()
 
     def _workspace(self) -> int:
         space = getattr(self._local, "workspace", None)
         if space is None:
             space = self._local.workspace = aligned(workspace_bytes(self._field))
         return int(space.ctypes.data)
+
+
+def _make_pack(compiler: Compiler) -> Callable[[Points, NDArray[np.uint8]], int]:
+    swap_all = routine("swap_all", 3, _swap_all)
+    one, zero = np.uint64(1), np.uint64(0)
+
+    def pack(points: Points, out: NDArray[np.uint8]) -> int:
+        """Writes points32 over zeros; returns the first infinite point's index, or -1."""
+        if len(points) == 0:
+            return -1
+        swap_all(np.intp(out.ctypes.data), np.intp(points.ctypes.data), len(points))
+        bits = 32 * len(points)
+        for i in range(len(points)):
+            if points[i, 4] & one:
+                out[bits + (i >> 3)] |= np.uint8(1 << (i & 7))
+            elif points[i, 0] == zero and not points[i].any():
+                return i
+        return -1
+
+    return compiler(pack)
+
+
+def _swap_all(builder: ir.IRBuilder, arguments: Sequence[Any]) -> None:
+    """(out, points, count): x big-endian."""
+    out, points = (pointer(builder, address) for address in arguments[:2])
+    swap = external(builder, "llvm.bswap.i256", I256, [I256])
+    with counted(builder, arguments[2], [ir.Constant(I64, 0)]) as ((turn,), following):
+        x = builder.load(offset(builder, points, builder.shl(turn, ir.Constant(I64, 6))), typ=I256, align=8)
+        target = offset(builder, out, builder.shl(turn, ir.Constant(I64, 5)))
+        builder.store(builder.call(swap, [x]), target, align=1)
+        following.append(builder.add(turn, ir.Constant(I64, 1)))
 
 
 def _indices(count: int, lanes: int) -> NDArray[np.int32]:
@@ -81,4 +120,4 @@ def _beyond(words: NDArray[np.uint64]) -> NDArray[np.bool_]:
 
 def _refuse(wrong: Any, reason: str) -> None:
     if wrong.any():
-        raise Malformed(f"points32: index {int(wrong.argmax())} of {len(wrong)}: {reason}")
+        raise Malformed(f"points: x at index {int(wrong.argmax())} {reason}")

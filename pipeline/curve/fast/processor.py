@@ -2,8 +2,10 @@
 
 import platform
 from functools import lru_cache
+from pathlib import Path
 
 from llvmlite import binding
+from numba.core import config
 
 from pipeline.errors import Misconfigured
 
@@ -13,8 +15,24 @@ _NEEDED = ("avx512f", "avx512dq", "avx512bw", "avx512vl", "avx512ifma")
 
 @lru_cache(maxsize=1)
 def features() -> dict[str, bool]:
-    """LLVM's names of the features of this processor."""
+    """LLVM's names of the features of this processor, or of the one that numba was told to compile for."""
+    # numba makes these at run time.
+    name, listed = (getattr(config, setting, None) for setting in ("CPU_NAME", "CPU_FEATURES"))
+    if name or listed:
+        told = (listed or "").split(",")
+        return {feature[1:]: feature.startswith("+") for feature in told if feature}
     return dict(binding.get_host_cpu_features())
+
+
+def name() -> str:
+    """The processor as people call it."""
+    try:
+        for line in Path("/proc/cpuinfo").read_text().splitlines():
+            if line.startswith("model name"):
+                return f"{line.partition(':')[2].strip()} ({binding.get_host_cpu_name()})"
+    except OSError:
+        pass
+    return f"{platform.processor() or platform.machine()} ({binding.get_host_cpu_name()})"
 
 
 def description() -> str:
