@@ -56,6 +56,8 @@ class Dataset:
     training: Samples
     #: Held back from training; the same samples stay in it when others are added.
     held_back: Samples
+    #: How many groups (patients) there are; None where the data do not say.
+    groups: int | None = None
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -68,8 +70,10 @@ class Dataset:
         return len(np.unique(self.everything.y))
 
 
-def open_dataset(data: Path, name: str, cache: Path, *, architecture: Architecture, validation_share: float) -> Dataset:
-    """Opens `<data>/<name>` for a network. `dataset.toml`'s share of held-back samples wins over `validation_share`.
+def open_dataset(
+    data: Path, name: str, cache: Path, *, architecture: Architecture | None, validation_share: float
+) -> Dataset:
+    """Opens `<data>/<name>` for a network (None: to look at it). `dataset.toml`'s share of held-back samples wins over `validation_share`.
 
     Raises Misconfigured for whatever is wrong with the data or does not fit the network (`sample_files` has the list),
     Retryable where the cache cannot be written.
@@ -79,10 +83,11 @@ def open_dataset(data: Path, name: str, cache: Path, *, architecture: Architectu
     files = list_samples(folder, description)
     if description.class_count is not None:
         check_classes(files, description.class_count, "dataset.toml")
-    check_classes(files, class_count(architecture), "the task's model")
+    if architecture is not None:
+        check_classes(files, class_count(architecture), "the task's model")
     found = digest(files, description)
     x, y = _cached(files, description, cache / "datasets", found)
-    if problem := misfit(architecture, x.shape[1:]):
+    if architecture is not None and (problem := misfit(architecture, x.shape[1:])):
         raise Misconfigured(f"data set {name!r} does not fit the task's model: {problem}")
     share = validation_share if description.validation_share is None else description.validation_share
     apart = held_back(files.groups or files.names, share)
@@ -91,6 +96,7 @@ def open_dataset(data: Path, name: str, cache: Path, *, architecture: Architectu
         everything=Samples(x=x, y=y, rows=np.arange(len(y))),
         training=Samples(x=x, y=y, rows=np.flatnonzero(~apart)),
         held_back=Samples(x=x, y=y, rows=np.flatnonzero(apart)),
+        groups=None if files.groups is None else len(set(files.groups)),
     )
 
 
