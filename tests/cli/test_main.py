@@ -34,6 +34,8 @@ def flfleet(*arguments: str) -> subprocess.CompletedProcess[str]:
         "keys show",
         "chaos",
         "bench pipeline",
+        "data check",
+        "data show",
     ],
 )
 def test_every_command_has_help(command: str) -> None:
