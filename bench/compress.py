@@ -11,7 +11,7 @@ from bench.measure import Row, least
 from pipeline.aggregation.support import next_support
 from pipeline.learning.compression import Compressed, compress, wish
 from pipeline.nddfe.keystream import words4
-from pipeline.protocol.encodings import bitmap_from_indices, ceil_ratio, indices_from_bitmap, sha256
+from pipeline.protocol.encodings import bitmap_from_indices, ceil_ratio, sha256
 
 RATIO = 0.1
 SCALE, CLIP = 50, 0.06
@@ -22,8 +22,12 @@ def naive_wish(residual: NDArray[np.float32], delta: NDArray[np.float32], ratio:
     """The definition in plain numpy, over whole copies."""
     expected = np.abs(residual + delta)
     most = ceil_ratio(ratio, len(delta))
-    order = np.argsort(-expected, kind="stable")[:most]
-    return bitmap_from_indices(order[expected[order] > 0], len(delta))
+    if most >= len(expected):
+        return bitmap_from_indices(np.flatnonzero(expected), len(delta))
+    last = np.partition(expected, len(expected) - most)[len(expected) - most]
+    above = np.flatnonzero(expected > last)
+    level = np.flatnonzero((expected == last) & (expected > 0))[: most - len(above)]
+    return bitmap_from_indices(np.concatenate([above, level]), len(delta))
 
 
 def naive_compress(
@@ -43,14 +47,19 @@ def naive_compress(
 
 
 def naive_support(task_id: str, next_round: int, dimension: int, ratio: float, wishes: list[bytes]) -> bytes:
-    """The same, by a full sort."""
-    votes = np.zeros(dimension, dtype=np.int64)
+    """The same, with one 64-bit rank a coordinate."""
+    votes = np.zeros(dimension, dtype=np.uint32)
     for one in wishes:
-        votes[indices_from_bitmap(one, dimension)] += 1
+        votes += np.unpackbits(np.frombuffer(one, dtype=np.uint8), count=dimension, bitorder="little")
     name = task_id.encode()
     seed = sha256(b"ndd-fe/1 support" + len(name).to_bytes(2, "big") + name + next_round.to_bytes(8, "big"))
-    order = np.lexsort((np.arange(dimension), words4(seed, 0, dimension), -votes))
-    return bitmap_from_indices(order[: ceil_ratio(ratio, dimension)], dimension)
+    rank = (np.uint32(votes.max()) - votes).astype(np.uint64) << np.uint64(32)
+    rank |= words4(seed, 0, dimension)
+    size = ceil_ratio(ratio, dimension)
+    last = np.partition(rank, size - 1)[size - 1]
+    chosen = np.flatnonzero(rank < last)
+    tied = np.flatnonzero(rank == last)[: size - len(chosen)]
+    return bitmap_from_indices(np.concatenate([chosen, tied]), dimension)
 
 
 def measured(n: int) -> list[Row]:

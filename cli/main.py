@@ -16,7 +16,7 @@ app = typer.Typer(
 )
 keys_app = typer.Typer(no_args_is_help=True, help="Identities: make and show key pairs.")
 app.add_typer(keys_app, name="keys")
-bench_app = typer.Typer(no_args_is_help=True, help="Measure what is promised, beside its rivals.")
+bench_app = typer.Typer(invoke_without_command=True, help="Measure what is promised, beside its rivals.")
 app.add_typer(bench_app, name="bench")
 data_app = typer.Typer(no_args_is_help=True, help="Data sets: count and look at them before a task does.")
 app.add_typer(data_app, name="data")
@@ -25,6 +25,7 @@ Home = Annotated[
     Path, typer.Option("--home", envvar="FLFLEET_HOME", help="The fleet's home folder.", show_default="./fleet")
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
+Quick = Annotated[bool, typer.Option("--quick", help="A tenth of the work.")]
 DEFAULT_HOME = Path("fleet")
 
 
@@ -173,6 +174,40 @@ def warmup(
     from cli.warmup import warm_up
 
     warm_up(home, kernel, as_json=json)
+
+
+@bench_app.callback()
+def bench(context: typer.Context, json: Json = False, quick: Quick = False, home: Home = DEFAULT_HOME) -> None:
+    """Measure what is promised, beside its rivals; without a name: curve.
+
+    Example: flfleet bench --json
+    """
+    if context.invoked_subcommand is None:
+        bench_curve(json, quick, home)
+    elif json or quick:
+        raise typer.BadParameter(f"options go behind the name: flfleet bench {context.invoked_subcommand} ...")
+
+
+@bench_app.command("curve")
+def bench_curve(json: Json = False, quick: Quick = False, home: Home = DEFAULT_HOME) -> None:
+    """Measure encryption and aggregation on one core beside coincurve, TenSEAL and the port limit.
+
+    Example: flfleet bench curve --quick
+    """
+    from cli.bench import Suite, run_bench
+
+    run_bench(Suite.CURVE, home, as_json=json, quick=quick)
+
+
+@bench_app.command("compress")
+def bench_compress(json: Json = False, quick: Quick = False, home: Home = DEFAULT_HOME) -> None:
+    """Measure compression and the vote for the next support beside plain numpy, with the memory that each takes.
+
+    Example: flfleet bench compress --json
+    """
+    from cli.bench import Suite, run_bench
+
+    run_bench(Suite.COMPRESS, home, as_json=json, quick=quick)
 
 
 @bench_app.command("pipeline")

@@ -5,8 +5,8 @@ from collections.abc import Callable, Iterable, Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-#: Numbers that are worked on at once: some ten arrays of 8 MiB at most. A multiple of 8, so that bitmaps meet without a seam.
-CHUNK = 2**20
+#: Numbers that are worked on at once: some ten arrays of 2 MiB at most. A multiple of 8, so that bitmaps meet without a seam.
+CHUNK = 2**18
 _HALF = 16
 _LOW = 2**_HALF - 1
 
