@@ -85,7 +85,15 @@ def configuration(settings: Settings, pool: str) -> dict[str, Any]:
 
 
 app = Celery(
-    "flfleet", include=["tasks.stages", "tasks.polling", "tasks.sweeping", "tasks.aggregation", "tasks.publishing"]
+    "flfleet",
+    include=[
+        "tasks.stages",
+        "tasks.polling",
+        "tasks.sweeping",
+        "tasks.aggregation",
+        "tasks.publishing",
+        "tasks.retention",
+    ],
 )
 app.config_from_object(configuration(current(), pool=os.environ.get("FLFLEET_POOL", "client")))
 

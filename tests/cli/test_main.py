@@ -20,7 +20,22 @@ def flfleet(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.parametrize(
-    "command", ["demo", "init", "up", "down", "localnet", "status", "doctor", "warmup", "keys new", "keys show"]
+    "command",
+    [
+        "demo",
+        "init",
+        "up",
+        "down",
+        "localnet",
+        "status",
+        "doctor",
+        "warmup",
+        "keys new",
+        "keys show",
+        "prune",
+        "runs retry",
+        "runs drop",
+    ],
 )
 def test_every_command_has_help(command: str) -> None:
     result = CliRunner().invoke(app, [*command.split(), "--help"])
