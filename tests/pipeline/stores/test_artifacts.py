@@ -86,7 +86,7 @@ def test_a_disk_that_takes_no_more_is_retryable_and_keeps_no_half(tmp_path: Path
     store = ArtifactStore((tmp_path / "artifacts").as_uri(), tmp_path / "scratch")
     with pytest.raises(Retryable, match="too large"):
         store.put(bytes(100_000))
-    with pytest.raises(Retryable, match="too large|requested and"):
+    with pytest.raises(Retryable, match=r"too large|requested and"):
         store.put_array(np.zeros(100_000))
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
 
