@@ -48,9 +48,15 @@ def fetch_bytes(url: str, *, max_bytes: int, timeout: float) -> bytes:
 
 def download(url: str, path: Path, *, max_bytes: int, timeout: float) -> None:
     """GETs at most `max_bytes` into a file, streamed. Raises Retryable or Rejected; the file is then to be thrown away."""
-    with _exchange("GET", url, timeout=timeout) as response, path.open("wb") as sink:
-        for chunk in _bounded(response, url, max_bytes):
-            sink.write(chunk)
+    with _exchange("GET", url, timeout=timeout) as response:
+        try:
+            with path.open("wb") as sink:
+                for chunk in _bounded(response, url, max_bytes):
+                    sink.write(chunk)
+        except requests.exceptions.RequestException:
+            raise  # an OSError too, but the network's
+        except OSError as error:
+            raise Retryable(f"{path.parent}: {error}") from error
 
 
 def send(

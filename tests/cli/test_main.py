@@ -34,6 +34,9 @@ def flfleet(*arguments: str) -> subprocess.CompletedProcess[str]:
         "keys show",
         "chaos",
         "bench pipeline",
+        "prune",
+        "runs retry",
+        "runs drop",
     ],
 )
 def test_every_command_has_help(command: str) -> None:
