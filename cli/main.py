@@ -18,8 +18,6 @@ keys_app = typer.Typer(no_args_is_help=True, help="Identities: make and show key
 app.add_typer(keys_app, name="keys")
 bench_app = typer.Typer(no_args_is_help=True, help="Measure what is promised, beside its rivals.")
 app.add_typer(bench_app, name="bench")
-
-
 runs_app = typer.Typer(no_args_is_help=True, help="Runs that ended without a submission: try again, or give up.")
 app.add_typer(runs_app, name="runs")
 
