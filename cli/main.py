@@ -20,6 +20,8 @@ bench_app = typer.Typer(no_args_is_help=True, help="Measure what is promised, be
 app.add_typer(bench_app, name="bench")
 runs_app = typer.Typer(no_args_is_help=True, help="Runs that ended without a submission: try again, or give up.")
 app.add_typer(runs_app, name="runs")
+data_app = typer.Typer(no_args_is_help=True, help="Data sets: count and look at them before a task does.")
+app.add_typer(data_app, name="data")
 
 Home = Annotated[
     Path, typer.Option("--home", envvar="FLFLEET_HOME", help="The fleet's home folder.", show_default="./fleet")
@@ -257,6 +259,41 @@ def keys_show(home: Home = DEFAULT_HOME, json: Json = False) -> None:
     from cli.status import show_keys
 
     show_keys(home, as_json=json)
+
+
+DataFolder = Annotated[Path | None, typer.Option("--data", help="Folder of data sets; default: every identity's own.")]
+
+
+@data_app.command("check")
+def data_check(
+    dataset: Annotated[str | None, typer.Argument(help="Name of one; default: all.")] = None,
+    data: DataFolder = None,
+    home: Home = DEFAULT_HOME,
+    json: Json = False,
+) -> None:
+    """Read data sets whole: how many samples, classes and patients, which shape, and what is wrong with which file.
+
+    Example: flfleet data check chestxray
+    """
+    from cli.data import check_data
+
+    raise typer.Exit(Exit.OK if check_data(home, dataset, data, as_json=json) else Exit.FAILED)
+
+
+@data_app.command("show")
+def data_show(
+    dataset: Annotated[str, typer.Argument(help="Name of the data set.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="PNG file to write.")] = Path("contact-sheet.png"),
+    data: DataFolder = None,
+    home: Home = DEFAULT_HOME,
+) -> None:
+    """Write a contact sheet: the first images of every class, as the network will see them.
+
+    Example: flfleet data show chestxray -o sheet.png
+    """
+    from cli.data import show_data
+
+    show_data(home, dataset, data, output)
 
 
 def main() -> None:

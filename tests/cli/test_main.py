@@ -37,6 +37,8 @@ def flfleet(*arguments: str) -> subprocess.CompletedProcess[str]:
         "prune",
         "runs retry",
         "runs drop",
+        "data check",
+        "data show",
     ],
 )
 def test_every_command_has_help(command: str) -> None:
