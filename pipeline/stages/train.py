@@ -84,8 +84,11 @@ def check_same_data(job: Job, digest: str) -> None:
 
 
 def threads(processes: int) -> int:
-    """torch's threads in each of a pool's processes on this host: together no more than the cores it may use."""
-    return max(1, len(os.sched_getaffinity(0)) // max(1, processes))
+    """torch's threads in each of a pool's processes on this host: all cores but one, which the other pools share.
+
+    torch's threads wait for each other by spinning: two of them on two busy cores trained twenty times slower than one.
+    """
+    return max(1, (len(os.sched_getaffinity(0)) - 1) // max(1, processes))
 
 
 def seed(job: Job) -> int | None:
