@@ -18,6 +18,8 @@ keys_app = typer.Typer(no_args_is_help=True, help="Identities: make and show key
 app.add_typer(keys_app, name="keys")
 bench_app = typer.Typer(no_args_is_help=True, help="Measure what is promised, beside its rivals.")
 app.add_typer(bench_app, name="bench")
+runs_app = typer.Typer(no_args_is_help=True, help="Runs that ended without a submission: try again, or give up.")
+app.add_typer(runs_app, name="runs")
 data_app = typer.Typer(no_args_is_help=True, help="Data sets: count and look at them before a task does.")
 app.add_typer(data_app, name="data")
 
@@ -25,6 +27,8 @@ Home = Annotated[
     Path, typer.Option("--home", envvar="FLFLEET_HOME", help="The fleet's home folder.", show_default="./fleet")
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
+Runs = Annotated[list[str] | None, typer.Argument(help="Ids of runs, as `flfleet status --json` shows them.")]
+AllDead = Annotated[bool, typer.Option("--all-dead", help="Every run that is dead.")]
 DEFAULT_HOME = Path("fleet")
 
 
@@ -192,6 +196,48 @@ def bench_pipeline(
     result = measure(runs, [int(count) for count in queued.split(",") if count], ERR.print)
     if json:
         OUT.print(dumps(as_json(result)), soft_wrap=True)
+
+
+@app.command()
+def prune(
+    home: Home = DEFAULT_HOME,
+    older_than: Annotated[
+        float | None, typer.Option(min=0, help="Days after a run's end; default: the setting retention_days.")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would go; remove nothing.")] = False,
+    json: Json = False,
+) -> None:
+    """Remove artifacts that no run needs any more. A score's opening stays until its reveal window has closed.
+
+    Example: flfleet prune --older-than 2 --dry-run
+    """
+    from cli.runs import prune_home
+
+    prune_home(home, days=older_than, dry_run=dry_run, as_json=json)
+
+
+@runs_app.command("retry")
+def runs_retry(run: Runs = None, all_dead: AllDead = False, home: Home = DEFAULT_HOME) -> None:
+    """Queue dead, rejected or waiting runs again, with fresh attempts, from their first unfinished stage.
+
+    Example: flfleet runs retry --all-dead
+    """
+    from cli.runs import retry_runs
+
+    ERR.print(
+        f"{retry_runs(home, run or [], all_dead=all_dead)} runs queued again; the next sweep sends them on their way"
+    )
+
+
+@runs_app.command("drop")
+def runs_drop(run: Runs = None, all_dead: AllDead = False, home: Home = DEFAULT_HOME) -> None:
+    """Give runs up. A worker that has one of them can write nothing more.
+
+    Example: flfleet runs drop 3f2a9c5e-0000-5000-8000-000000000000
+    """
+    from cli.runs import drop_runs
+
+    ERR.print(f"{drop_runs(home, run or [], all_dead=all_dead)} runs dropped")
 
 
 @keys_app.command("new")

@@ -80,6 +80,8 @@ class Aggregator:
         found = None if stored is None else self._desk.rounds.find(stored.task_id, stored.round)
         if stored is None or found is None or found.row.key is None:
             raise NotFound(f"no submission {submission_hash} of a round whose key is issued")
+        if found.is_over and not self._desk.artifacts.exists(stored.ciphertext):
+            raise NotFound(f"submission {submission_hash} is not kept any more: its round's reveal is over")
         return Response(body_of(self._desk, stored).encode(), media_type=MSGPACK)
 
     def _take(self, data: bytes, content_type: str, received_at: int) -> Stored:

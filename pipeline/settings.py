@@ -87,6 +87,21 @@ class Settings(BaseSettings):
     max_attempts: int = Field(
         5, ge=1, description="Claims of a stage that may end without a commit before a run is dead"
     )
+    stage_seconds: dict[str, float] = Field(
+        {},
+        description="Seconds after which a stage's process is killed and an attempt counted, by stage; "
+        "where not named an hour, for train one more than max_training_seconds",
+    )
+    min_free_bytes: int = Field(
+        1024**3, ge=0, description="Free bytes, in artifact store and cache, below which no stage starts"
+    )
+    prune_seconds: float = Field(24 * 3600.0, gt=0, description="How often beat removes what nothing needs any more")
+    retention_days: float = Field(7.0, ge=0, description="How long the artifacts of ended runs stay")
+    opening_retention_days: float = Field(
+        30.0,
+        ge=0,
+        description="How long openings and payloads stay after the last deadline of votes and reveal that a task names",
+    )
     curve_kernel: str = Field("auto", description="auto, reference, scalar or ifma")
     cache_dir: Path | None = Field(
         None, description="Folder of compiled kernels and curve tables; none: in the home folder"

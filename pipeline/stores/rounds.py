@@ -54,6 +54,11 @@ class Round:
         return RoundState(self.row.state)
 
     @property
+    def is_over(self) -> bool:
+        """Whether nothing in it moves any more."""
+        return self.state not in MOVING
+
+    @property
     def status(self) -> str:
         """The state as PROTOCOL.md section 7 names it."""
         if self.state is RoundState.OPEN and self.accepted == 0:

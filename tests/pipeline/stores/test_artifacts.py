@@ -1,9 +1,11 @@
+import resource
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from pipeline.errors import Corrupt
+from pipeline.errors import Corrupt, Retryable
 from pipeline.stores.artifacts import ArtifactStore
 
 
@@ -69,3 +71,40 @@ def test_half_a_write_leaves_nothing_behind(tmp_path: Path) -> None:
     with pytest.raises(IsADirectoryError):
         store.put_file(tmp_path)
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+
+
+@pytest.fixture
+def no_large_files() -> Iterator[None]:
+    """From here on the kernel refuses every byte of a file beyond 64 KiB, as a full disk does."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (65536, before[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+def test_a_disk_that_takes_no_more_is_retryable_and_keeps_no_half(tmp_path: Path, no_large_files: None) -> None:
+    store = ArtifactStore((tmp_path / "artifacts").as_uri(), tmp_path / "scratch")
+    with pytest.raises(Retryable, match="too large"):
+        store.put(bytes(100_000))
+    with pytest.raises(Retryable, match=r"too large|requested and"):
+        store.put_array(np.zeros(100_000))
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+
+
+def test_too_little_space_is_named_before_it_runs_out(tmp_path: Path) -> None:
+    store = ArtifactStore((tmp_path / "artifacts").as_uri(), tmp_path / "scratch")
+    store.require_space(1)
+    with pytest.raises(Retryable, match="FLFLEET_MIN_FREE_BYTES"):
+        store.require_space(2**62)
+
+
+def test_a_store_lists_what_it_holds(store: ArtifactStore) -> None:
+    assert list(store.stored()) == []
+    digests = {store.put(b"one"), store.put(b"other")}
+    found = list(store.stored())
+    assert {entry.name for entry in found} == digests
+    assert sorted(entry.bytes for entry in found) == [3, 5]
+    for entry in found:
+        store.remove(entry)
+        store.remove(entry)
+    assert list(store.stored()) == []
