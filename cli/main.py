@@ -16,6 +16,8 @@ app = typer.Typer(
 )
 keys_app = typer.Typer(no_args_is_help=True, help="Identities: make and show key pairs.")
 app.add_typer(keys_app, name="keys")
+bench_app = typer.Typer(no_args_is_help=True, help="Measure what is promised, beside its rivals.")
+app.add_typer(bench_app, name="bench")
 data_app = typer.Typer(no_args_is_help=True, help="Data sets: count and look at them before a task does.")
 app.add_typer(data_app, name="data")
 
@@ -41,6 +43,24 @@ def demo(
     from cli.demo import run_demo
 
     ok = run_demo(miners=miners, rounds=rounds, as_json=json, keep=keep, home=home)
+    raise typer.Exit(Exit.OK if ok else Exit.FAILED)
+
+
+@app.command()
+def chaos(
+    runs: Annotated[int, typer.Option(min=1, help="Runs under fire, in tasks of five miners.")] = 100,
+    seconds: Annotated[float, typer.Option(min=5, help="How long faults go on.")] = 120.0,
+    seed: Annotated[int | None, typer.Option(help="Repeats the faults of an earlier run; default: a new one.")] = None,
+    json: Json = False,
+    home: Annotated[Path | None, typer.Option(help="Folder to use and keep; default: a temporary one.")] = None,
+) -> None:
+    """Kill, stop, wipe, fill and damage a whole fleet and network on this machine, and count what came of every run.
+
+    Example: flfleet chaos --runs 100 --seconds 60 --seed 7
+    """
+    from cli.chaos import run_chaos
+
+    ok = run_chaos(runs=runs, seconds=seconds, seed=seed, as_json=json, home=home)
     raise typer.Exit(Exit.OK if ok else Exit.FAILED)
 
 
@@ -153,6 +173,25 @@ def warmup(
     from cli.warmup import warm_up
 
     warm_up(home, kernel, as_json=json)
+
+
+@bench_app.command("pipeline")
+def bench_pipeline(
+    runs: Annotated[int, typer.Option(min=10, help="Runs of each repeat.")] = 200,
+    queued: Annotated[str, typer.Option(help="Backlogs to measure, with commas.")] = "10,100,1000,5000",
+    json: Json = False,
+) -> None:
+    """Measure the seven stages with trivial work beside a bare seven-stage Celery chain on the same broker.
+
+    Example: flfleet bench pipeline --runs 500
+    """
+    from json import dumps
+
+    from bench.pipeline import as_json, measure
+
+    result = measure(runs, [int(count) for count in queued.split(",") if count], ERR.print)
+    if json:
+        OUT.print(dumps(as_json(result)), soft_wrap=True)
 
 
 @keys_app.command("new")

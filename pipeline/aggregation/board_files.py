@@ -25,7 +25,7 @@ def model_url(settings: Settings, digest: str) -> str:
 def keep_model(task: Task, artifacts: ArtifactStore, settings: Settings) -> str:
     """Gets the task's model into the store, once per content; its digest. Raises Rejected, Retryable or Misconfigured."""
     digest = task.model_sha256.hex()
-    if artifacts.exists(digest):
+    if artifacts.is_whole(digest):
         return digest
     with tempfile.TemporaryDirectory(prefix="flfleet-") as folder:
         path = Path(folder) / "model"

@@ -32,6 +32,8 @@ def flfleet(*arguments: str) -> subprocess.CompletedProcess[str]:
         "warmup",
         "keys new",
         "keys show",
+        "chaos",
+        "bench pipeline",
         "data check",
         "data show",
     ],
