@@ -252,7 +252,12 @@ class Federation:
     def working(self, *parties: str) -> Iterator[None]:
         """Threads that do what is due, until the block ends."""
         over = threading.Event()
-        work = {"aggregator": self.aggregate, "publisher": self.publish, "publisher_keys": self.issue}
+        work = {
+            "aggregator": self.aggregate,
+            "publisher": self.publish,
+            "publisher_keys": self.issue,
+            "miners": self.vote,
+        }
         threads = [threading.Thread(target=self._loop, args=(work[party], over)) for party in parties]
         for thread in threads:
             thread.start()

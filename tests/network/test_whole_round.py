@@ -29,7 +29,7 @@ def test_two_rounds_from_the_plan_to_the_last_block(federation: Federation) -> N
         federation.serving("backend"),
         federation.serving("publisher"),
         federation.serving("aggregator"),
-        federation.working("publisher", "aggregator"),
+        federation.working("publisher", "aggregator", "miners"),
     ):
         first = task_of(federation, 1)
         sent = send_all(federation, first, DIMENSION)

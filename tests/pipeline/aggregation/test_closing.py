@@ -14,6 +14,7 @@ from pipeline.aggregation.closing import Closing, close_round
 from pipeline.aggregation.deadlines import rounds_due
 from pipeline.aggregation.desk import open_desk
 from pipeline.aggregation.verification import due, verify
+from pipeline.aggregation.voting import Outcome
 from pipeline.errors import Misconfigured, Retryable
 from pipeline.protocol.block import Audit, Block
 from pipeline.protocol.encodings import sha256
@@ -40,6 +41,12 @@ STEPS: list[Callable[[Closing], Closing]] = [
 
 class Crash(Exception):
     """The process is gone."""
+
+
+@pytest.fixture(autouse=True)
+def _everyone_votes_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What votes do is test_voting's; here a round goes through all its steps in one call."""
+    monkeypatch.setattr(closing, "outcome", lambda *_: (Outcome.PUBLISHED, "all found it valid"))
 
 
 def arrive(federation: Federation, one: Submission) -> int:
@@ -173,9 +180,8 @@ def invalid_submission(task: Task, number: int) -> Submission:
 
     The aggregator cannot see it (a and the proof hold for what was encrypted), publisher and aggregator together do.
     """
-    from pipeline.nddfe.party_streams import stream_key
-
     from pipeline.nddfe import encrypt as module
+    from pipeline.nddfe.context import stream_key
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "stream_key", lambda party, shared, context: stream_key(party, shared, context[::-1]))
