@@ -16,12 +16,14 @@ from pipeline.settings import Settings, current
 from pipeline.stages.contract import Stage
 from tasks.devices import pool_settings
 
-#: Queues besides the seven stages': control carries polls and sweeps; aggregate and publish are the other parties' work.
-CONTROL, AGGREGATE, PUBLISH = "control", "aggregate", "publish"
-QUEUES = (*(stage.value for stage in Stage), CONTROL, AGGREGATE, PUBLISH)
+#: Queues besides the seven stages': control carries polls and sweeps, verify long audits that must not hold them up;
+#: aggregate and publish are the other parties' work.
+CONTROL, VERIFY, AGGREGATE, PUBLISH = "control", "verify", "aggregate", "publish"
+QUEUES = (*(stage.value for stage in Stage), CONTROL, VERIFY, AGGREGATE, PUBLISH)
 #: Task names to queues; everything else is control's.
 ROUTES = {
     **{f"flfleet.{stage}": {"queue": stage.value} for stage in Stage},
+    "flfleet.verify": {"queue": VERIFY},
     "flfleet.aggregate.*": {"queue": AGGREGATE},
     "flfleet.publish.*": {"queue": PUBLISH},
 }
@@ -85,7 +87,15 @@ def configuration(settings: Settings, pool: str) -> dict[str, Any]:
 
 
 app = Celery(
-    "flfleet", include=["tasks.stages", "tasks.polling", "tasks.sweeping", "tasks.aggregation", "tasks.publishing"]
+    "flfleet",
+    include=[
+        "tasks.stages",
+        "tasks.polling",
+        "tasks.sweeping",
+        "tasks.verification",
+        "tasks.aggregation",
+        "tasks.publishing",
+    ],
 )
 app.config_from_object(configuration(current(), pool=os.environ.get("FLFLEET_POOL", "client")))
 
