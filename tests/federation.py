@@ -72,6 +72,7 @@ def encrypted(
     *,
     wish: bytes | None = None,
     randomness: Randomness | None = None,
+    score_commit: bytes = keccak256(b"score"),
     **changes: Any,
 ) -> Submission:
     """A miner's signed submission; `changes` are members of the header that are altered before it is signed."""
@@ -81,7 +82,7 @@ def encrypted(
         task,
         miner.point33,
         packed,
-        score_commit=keccak256(b"score"),
+        score_commit=score_commit,
         wish=wish,
         randomness=randomness or Randomness.fresh(),
     )

@@ -1,6 +1,5 @@
 """A block fetched with all that belongs to it, and checked: what a miner, a publisher or anybody else does with it."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -39,12 +38,12 @@ def inspect(
     settings: Settings,
     kernel: Kernel,
     *,
-    is_last_word: bool,
+    now: float,
 ) -> Inspection:
     """Fetches a block of a task (whose signature is checked) and runs every check. `own`: submissionHash by address.
 
-    What the aggregator refuses to show is Retryable, unless this is the last word: then it counts against the block.
-    Raises Retryable.
+    What the aggregator refuses to show is Retryable in the first half of the time to vote, then it counts against the block.
+    `now`: Unix seconds. Raises Retryable.
     """
     block: Block | None = None
     candidate: Candidate | None = None
@@ -53,7 +52,8 @@ def inspect(
         candidate = gather(task, block, artifacts, settings)
         made = audit_block(candidate, own, max_dropped_share=settings.max_dropped_share, kernel=kernel)
     except RefusedByParty as error:
-        if not is_last_word:
+        since = task.deadline if block is None else block.fields.createdAt
+        if now < since + task.timeout / 2:
             raise Retryable(f"the aggregator does not show all of block {block_hash}: {error}") from None
         return Inspection(block=block, candidate=candidate, model=None, reasons=(f"withheld: {error}",))
     except Rejected as error:
@@ -95,6 +95,4 @@ def keep_evidence(
         else [artifacts.put(one.encode(), durable=True) for one in candidate.submissions],
         "checkAgain": f"flfleet verify {url}",
     }
-    return artifacts.put(
-        json.dumps(document).encode() if inspection.block is None else canonical(document), durable=True
-    )
+    return artifacts.put(canonical(document), durable=True)

@@ -78,11 +78,7 @@ def _witnessed(watcher: Watcher, task: Task, sent: Sequence[Sent], block_hash: s
     if known is not None:
         return known
     own = {one.identity.address: one.submission_hash for one in sent}
-    # Half of the time to vote is left to an aggregator that does not show everything at once.
-    is_last_word = now > task.deadline + task.timeout / 2
-    inspection = inspect(
-        task, block_hash, own, watcher.artifacts, watcher.settings, watcher.kernel(), is_last_word=is_last_word
-    )
+    inspection = inspect(task, block_hash, own, watcher.artifacts, watcher.settings, watcher.kernel(), now=now)
     common = inspection.reasons + tuple(_equivocations(watcher, task, seen))
     votes, reasons = _votes(watcher, task, sent, inspection, common, now)
     url = f"{task.aggregator_url}/aggregator/blocks/{block_hash}"
@@ -138,7 +134,8 @@ def _votes(
 def _check_accuracy(watcher: Watcher, task: Task, identity: Identity, inspection: Inspection) -> None:
     from pipeline.aggregation.evaluate import held_back_accuracy  # torch
 
-    assert inspection.candidate is not None and inspection.model is not None
+    assert inspection.candidate is not None
+    assert inspection.model is not None
     settings = watcher.settings
     before, after = (
         held_back_accuracy(path, task, identity.data, settings.cache, settings.validation_share)

@@ -20,7 +20,22 @@ def flfleet(*arguments: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.parametrize(
-    "command", ["demo", "init", "up", "down", "localnet", "status", "doctor", "warmup", "keys new", "keys show"]
+    "command",
+    [
+        "demo",
+        "init",
+        "up",
+        "down",
+        "localnet",
+        "status",
+        "doctor",
+        "warmup",
+        "rewards",
+        "verify",
+        "evidence show",
+        "keys new",
+        "keys show",
+    ],
 )
 def test_every_command_has_help(command: str) -> None:
     result = CliRunner().invoke(app, [*command.split(), "--help"])
