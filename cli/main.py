@@ -177,7 +177,9 @@ def verify(
     Example: flfleet verify http://aggregator:3001/aggregator/blocks/0x..
     """
     from cli.verification import verify_block, verify_chain
+    from tasks.logs import configure
 
+    configure()
     if (block is None) == (chain is None):
         raise Misconfigured("verify takes either a block's address or --chain TASK")
     if block is not None:

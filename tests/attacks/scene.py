@@ -169,6 +169,7 @@ class Scene:
     def _miner(self, key: SecretKey, number: int) -> Miner:
         home: Path = self.federation.folder / f"miner-{number}"
         home.mkdir()
+        (home / "fleet.toml").write_text('curve_kernel = "reference"\n')
         settings = load(home)
         artifacts = ArtifactStore(settings.artifacts, settings.cache / "scratch")
         artifacts.put(initial_model())  # the stage fetch left it there
