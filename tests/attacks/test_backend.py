@@ -9,7 +9,7 @@ import requests
 from pipeline.errors import Rejected
 from pipeline.protocol.admission import Circumstances, Policy, refusals
 from pipeline.protocol.block import Block
-from pipeline.protocol.encodings import public_key_text
+from pipeline.protocol.encodings import public_key_text, sha256, to_hex
 from pipeline.protocol.signing import SecretKey
 from pipeline.protocol.task import Task
 from pipeline.protocol.vote import Vote
@@ -18,6 +18,7 @@ from pipeline.stages.fetch import fetch_model
 from pipeline.stores.artifacts import ArtifactStore
 from tests.attacks.scene import Scene
 from tests.federation import initial_model
+from tests.scripted_server import Script, serving
 from tests.signed_tasks import AGGREGATOR, MINERS, PUBLISHER, document, make_task
 
 POLICY = Policy(
@@ -72,20 +73,13 @@ def test_a_backend_that_swaps_the_publishers_key_and_signs_itself_is_caught() ->
     assert "FLFLEET_TRUSTED_PUBLISHERS" in reasons_against(task)
 
 
-def test_a_first_model_that_differs_for_one_miner_is_caught(scene: Scene, tmp_path: Path) -> None:
-    task = scene.federation.open_round()
-    settings = load(tmp_path)
-    backend = scene.federation.folder / "backend"
-    other = initial_model()[:-1] + bytes([initial_model()[-1] ^ 1])
-    answers = iter([other])
-    with pytest.MonkeyPatch.context() as patch:
-        # The board answers this one miner with other bytes.
-        patch.setattr(
-            "pipeline.stages.fetch.download", lambda _url, path, **_limits: path.write_bytes(next(answers)) and None
-        )
+def test_a_first_model_that_differs_for_one_miner_is_caught(tmp_path: Path) -> None:
+    settings, model = load(tmp_path), initial_model()
+    other = model[:-1] + bytes([model[-1] ^ 1])
+    with serving(Script(answers=[(200, other, {})])) as board:
+        task = make_task(modelURL=f"{board.url}/models/m", modelSHA256=to_hex(sha256(model)))
         with pytest.raises(Rejected, match="SHA-256"):
             fetch_model(task, ArtifactStore(settings.artifacts, settings.cache / "scratch"), settings)
-    assert backend.exists()
 
 
 def test_a_relay_that_flips_a_vote_is_caught(scene: Scene) -> None:
