@@ -13,6 +13,7 @@ from pipeline.stores.database import open_database
 from pipeline.stores.keys import party_key
 from pipeline.stores.rounds import RoundLedger
 from pipeline.stores.submissions import SubmissionLedger
+from pipeline.stores.verdicts import VerdictLedger
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,7 @@ class AggregatorDesk:
     settings: Settings
     rounds: RoundLedger
     submissions: SubmissionLedger
+    verdicts: VerdictLedger
     artifacts: ArtifactStore
 
     @property
@@ -38,6 +40,7 @@ class AggregatorDesk:
         """Gives the ledger's connections back."""
         self.rounds.close()
         self.submissions.close()
+        self.verdicts.close()
 
 
 def open_desk(settings: Settings) -> AggregatorDesk:
@@ -47,6 +50,7 @@ def open_desk(settings: Settings) -> AggregatorDesk:
         settings=settings,
         rounds=RoundLedger(engine, lease_seconds=settings.lease_seconds),
         submissions=SubmissionLedger(engine, lease_seconds=settings.lease_seconds),
+        verdicts=VerdictLedger(engine),
         artifacts=ArtifactStore(settings.artifacts, settings.cache / "scratch"),
     )
 

@@ -33,6 +33,8 @@ class RoundState(StrEnum):
 
 #: A round in one of these moves by itself.
 MOVING = (RoundState.OPEN, RoundState.CLOSING, RoundState.AWAITING_VERIFICATION)
+#: The participants' votes published the block of a round in one of these.
+VERIFIED = (RoundState.PUBLISHED, RoundState.BACK_TO_TRAINING, RoundState.FAILED_ACCURACY)
 
 
 @dataclass(frozen=True, kw_only=True)
