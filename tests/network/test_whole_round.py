@@ -1,8 +1,11 @@
 """From a plan to two blocks, over real HTTP: three parties, three miners, no shortcuts."""
 
 import time
+from collections.abc import Iterator
+from contextlib import ExitStack
 
 import numpy as np
+import pytest
 import requests
 
 from pipeline.parties.aggregator import submit
@@ -13,8 +16,20 @@ from pipeline.protocol.strict import read_json
 from pipeline.protocol.task import Task
 from pipeline.stores.plans import PlanState
 from tasks.publishing import plan
+from tests.databases import KINDS, empty_database
 from tests.federation import DIMENSION, TASK_ID, Federation, encrypted, initial_model, values_of, wish_of
 from tests.signed_tasks import AGGREGATOR, MINERS
+
+
+@pytest.fixture(params=KINDS)
+def federation(request, tmp_path, monkeypatch) -> Iterator[Federation]:
+    """The three parties, a database each."""
+    with ExitStack() as stack:
+        names = ("backend", "publisher", "aggregator")
+        databases = {name: stack.enter_context(empty_database(request.param, tmp_path / name)) for name in names}
+        one = Federation(tmp_path / "federation", monkeypatch, databases)
+        yield one
+        one.close()
 
 
 def test_two_rounds_from_the_plan_to_the_last_block(federation: Federation) -> None:
