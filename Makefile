@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: setup demo test test-fast check format clean
+.PHONY: setup demo test test-fast chaos check format clean
 
 setup: $(VENV)/installed
 
@@ -20,11 +20,15 @@ demo: setup
 
 # Every test, real processes included, in under five minutes on two cores.
 test: setup
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile -m "not slow"
 
 # Only what starts no processes: seconds.
 test-fast: setup
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile -m "not services"
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile -m "not services and not slow"
+
+# A fleet and a network under fire: make chaos SEED=7 SECONDS=60 RUNS=100 (each may be left out).
+chaos: setup
+	$(BIN)/flfleet chaos $(if $(SEED),--seed $(SEED)) $(if $(SECONDS),--seconds $(SECONDS)) $(if $(RUNS),--runs $(RUNS))
 
 check: setup
 	$(BIN)/ruff check .

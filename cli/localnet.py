@@ -6,7 +6,7 @@
 <home>/consortium.json          who everybody is
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -71,10 +71,18 @@ class Localnet:
     publisher_home: Path
 
 
-def prepare(home: Path, plan: Plan, roster: Sequence[str] | int, ports: Ports, validation: Path) -> Localnet:
-    """Writes the three homes and the plan of the task. `roster`: addresses, or a number of keys to make.
+def prepare(
+    home: Path,
+    plan: Plan | None,
+    roster: Sequence[str] | int,
+    ports: Ports,
+    validation: Path,
+    extra: Mapping[str, object] | None = None,
+) -> Localnet:
+    """Writes the three homes and the plan of the task, if there is one. `roster`: addresses, or a number of keys to make.
 
-    `validation`: the aggregator's own labelled data, a folder per data set. Raises Misconfigured.
+    `validation`: the aggregator's own labelled data, a folder per data set. `extra`: further settings of every home.
+    Raises Misconfigured.
     """
     home = home.absolute()
     addresses = _make_keys(home / "miners", roster) if isinstance(roster, int) else list(roster)
@@ -92,9 +100,10 @@ def prepare(home: Path, plan: Plan, roster: Sequence[str] | int, ports: Ports, v
         aggregator=_party(home / "aggregator", aggregator_port),
         miners=addresses,
     )
-    _write_homes(home, consortium, validation)
+    _write_homes(home, consortium, validation, extra or {})
     write_consortium(home / "consortium.json", consortium)
-    _plan_task(home / "publisher", consortium, plan, open_keystore(*_keystore(home / "publisher")))
+    if plan is not None:
+        _plan_task(home / "publisher", consortium, plan, open_keystore(*_keystore(home / "publisher")))
     return Localnet(
         consortium=consortium,
         programs=[
@@ -134,7 +143,7 @@ def _party(home: Path, port: int) -> Party:
     return Party(address=key.address, public_key=key.public_key, url=f"http://127.0.0.1:{port}")
 
 
-def _write_homes(home: Path, consortium: Consortium, validation: Path) -> None:
+def _write_homes(home: Path, consortium: Consortium, validation: Path, extra: Mapping[str, object]) -> None:
     trust: dict[str, object] = {
         "backend_url": consortium.backend,
         "trusted_publishers": [consortium.publisher.address],
@@ -142,6 +151,7 @@ def _write_homes(home: Path, consortium: Consortium, validation: Path) -> None:
         "broker_url": (home / "broker" / "url").read_text().strip(),
         "poll_seconds": 1.0,
         "sweep_seconds": 1.0,
+        **extra,
     }
     key: dict[str, object] = {"party_key": "key.json"}
     create_party_home(home / "backend", "backend", trust | {"party_url": consortium.backend})

@@ -18,6 +18,10 @@ keys_app = typer.Typer(no_args_is_help=True, help="Identities: make and show key
 app.add_typer(keys_app, name="keys")
 runs_app = typer.Typer(no_args_is_help=True, help="Runs that ended without a submission: try again, or give up.")
 app.add_typer(runs_app, name="runs")
+bench_app = typer.Typer(no_args_is_help=True, help="Measure what is promised, beside its rivals.")
+app.add_typer(bench_app, name="bench")
+data_app = typer.Typer(no_args_is_help=True, help="Data sets: count and look at them before a task does.")
+app.add_typer(data_app, name="data")
 
 Home = Annotated[
     Path, typer.Option("--home", envvar="FLFLEET_HOME", help="The fleet's home folder.", show_default="./fleet")
@@ -43,6 +47,24 @@ def demo(
     from cli.demo import run_demo
 
     ok = run_demo(miners=miners, rounds=rounds, as_json=json, keep=keep, home=home)
+    raise typer.Exit(Exit.OK if ok else Exit.FAILED)
+
+
+@app.command()
+def chaos(
+    runs: Annotated[int, typer.Option(min=1, help="Runs under fire, in tasks of five miners.")] = 100,
+    seconds: Annotated[float, typer.Option(min=5, help="How long faults go on.")] = 120.0,
+    seed: Annotated[int | None, typer.Option(help="Repeats the faults of an earlier run; default: a new one.")] = None,
+    json: Json = False,
+    home: Annotated[Path | None, typer.Option(help="Folder to use and keep; default: a temporary one.")] = None,
+) -> None:
+    """Kill, stop, wipe, fill and damage a whole fleet and network on this machine, and count what came of every run.
+
+    Example: flfleet chaos --runs 100 --seconds 60 --seed 7
+    """
+    from cli.chaos import run_chaos
+
+    ok = run_chaos(runs=runs, seconds=seconds, seed=seed, as_json=json, home=home)
     raise typer.Exit(Exit.OK if ok else Exit.FAILED)
 
 
@@ -199,6 +221,25 @@ def runs_drop(run: Runs = None, all_dead: AllDead = False, home: Home = DEFAULT_
     ERR.print(f"{drop_runs(home, run or [], all_dead=all_dead)} runs dropped")
 
 
+@bench_app.command("pipeline")
+def bench_pipeline(
+    runs: Annotated[int, typer.Option(min=10, help="Runs of each repeat.")] = 200,
+    queued: Annotated[str, typer.Option(help="Backlogs to measure, with commas.")] = "10,100,1000,5000",
+    json: Json = False,
+) -> None:
+    """Measure the seven stages with trivial work beside a bare seven-stage Celery chain on the same broker.
+
+    Example: flfleet bench pipeline --runs 500
+    """
+    from json import dumps
+
+    from bench.pipeline import as_json, measure
+
+    result = measure(runs, [int(count) for count in queued.split(",") if count], ERR.print)
+    if json:
+        OUT.print(dumps(as_json(result)), soft_wrap=True)
+
+
 @keys_app.command("new")
 def keys_new(
     name: Annotated[str, typer.Argument(help="Name of the identity.")],
@@ -218,6 +259,41 @@ def keys_show(home: Home = DEFAULT_HOME, json: Json = False) -> None:
     from cli.status import show_keys
 
     show_keys(home, as_json=json)
+
+
+DataFolder = Annotated[Path | None, typer.Option("--data", help="Folder of data sets; default: every identity's own.")]
+
+
+@data_app.command("check")
+def data_check(
+    dataset: Annotated[str | None, typer.Argument(help="Name of one; default: all.")] = None,
+    data: DataFolder = None,
+    home: Home = DEFAULT_HOME,
+    json: Json = False,
+) -> None:
+    """Read data sets whole: how many samples, classes and patients, which shape, and what is wrong with which file.
+
+    Example: flfleet data check chestxray
+    """
+    from cli.data import check_data
+
+    raise typer.Exit(Exit.OK if check_data(home, dataset, data, as_json=json) else Exit.FAILED)
+
+
+@data_app.command("show")
+def data_show(
+    dataset: Annotated[str, typer.Argument(help="Name of the data set.")],
+    output: Annotated[Path, typer.Option("--output", "-o", help="PNG file to write.")] = Path("contact-sheet.png"),
+    data: DataFolder = None,
+    home: Home = DEFAULT_HOME,
+) -> None:
+    """Write a contact sheet: the first images of every class, as the network will see them.
+
+    Example: flfleet data show chestxray -o sheet.png
+    """
+    from cli.data import show_data
+
+    show_data(home, dataset, data, output)
 
 
 def main() -> None:

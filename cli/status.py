@@ -80,10 +80,10 @@ def _refusal_json(refusal: Refusal) -> dict[str, Any]:
 
 
 def _runs_table(runs: Sequence[Run]) -> Table:
-    table = Table("task", "round", "miner", "state", "stage", "attempts", "updated", "error", title="runs")
+    table = Table("task", "round", "miner", "state", "stage", "tries", "updated", "error", title="runs")
     for run in runs:
         colour = _COLOURS.get(run.state, "default")
-        updated = datetime.fromtimestamp(run.updated_at, UTC).strftime("%Y-%m-%d %H:%M:%S")
+        updated = datetime.fromtimestamp(run.updated_at, UTC).strftime("%m-%d %H:%M:%S")
         stage = run.stage or "-"
         state = f"[{colour}]{run.state}[/]"
         table.add_row(

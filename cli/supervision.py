@@ -107,14 +107,26 @@ class Supervisor:
 
     def states(self) -> dict[str, str]:
         """Program names to supervisor's states (RUNNING, STARTING, BACKOFF, FATAL ...); empty where it does not answer."""
+        return {info["name"]: info["statename"] for info in self._information()}
+
+    def pids(self, *, settled: bool = False) -> dict[str, int]:
+        """Names of the programs that run to their process ids; `settled`: without those that have only just started."""
+        states = ("RUNNING",) if settled else ("RUNNING", "STARTING")
+        return {
+            info["name"]: info["pid"] for info in self._information() if info["statename"] in states and info["pid"]
+        }
+
+    def _information(self) -> list[dict[str, Any]]:
+        """What the daemon says of every program; nothing where it does not answer."""
         transport = SupervisorTransport(None, None, serverurl=f"unix://{self._socket()}")
         proxy: Any = xmlrpc.client.ServerProxy("http://127.0.0.1", transport=transport)
         try:
-            return {info["name"]: info["statename"] for info in proxy.supervisor.getAllProcessInfo()}
+            information: list[dict[str, Any]] = proxy.supervisor.getAllProcessInfo()
         except (OSError, xmlrpc.client.Error):
-            return {}
+            return []
         finally:
             transport.close()
+        return information
 
     def wait_until_running(self, timeout: float) -> dict[str, str]:
         """Waits until every program has left its start; returns the states."""

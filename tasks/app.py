@@ -90,8 +90,9 @@ def configuration(settings: Settings, pool: str) -> dict[str, Any]:
             "health_check_interval": 25,
             "socket_timeout": 30,
         },
+        # For Flower. Not the one when a message is sent: it is a round trip more for every stage, and the ledger knows what is queued.
         "worker_send_task_events": True,
-        "task_send_sent_event": True,
+        "task_send_sent_event": False,
         "task_track_started": True,
         # A deploy's TERM (remapped to QUIT) gives a stage a moment to end, then requeues it.
         "worker_soft_shutdown_timeout": 3.0,
@@ -115,6 +116,7 @@ app = Celery(
         "tasks.publishing",
         "tasks.retention",
     ],
+    amqp="tasks.connections:EagerAMQP",
 )
 app.steps["worker"].add(LeaseKeeper)
 app.config_from_object(configuration(current(), pool=os.environ.get("FLFLEET_POOL", "client")))

@@ -1,6 +1,13 @@
-"""While a stage works, a thread renews its lease and learns when the run is somebody else's."""
+"""While a stage works, a thread renews its lease and learns when the run is somebody else's.
 
+One thread a process renews whatever is at work there. A thread of its own for every stage would cost more than most stages: to
+start and to join one takes ten milliseconds on a machine whose cores are busy.
+"""
+
+import os
 import threading
+import time
+from functools import lru_cache
 from types import TracebackType
 
 import structlog
@@ -21,31 +28,68 @@ class RenewedLease:
 
     def __init__(self, ledger: RunLedger, claim: Claim) -> None:
         self._ledger, self._claim = ledger, claim
-        self._over = threading.Event()
+        self._over = False
         self._fenced: Fenced | None = None
-        self._thread = threading.Thread(target=self._renew, name="lease", daemon=True)
 
     def check(self) -> None:
         """Raises Fenced once a renewal was refused: whatever the stage still does is for nothing."""
         if self._fenced is not None:
             raise self._fenced
 
+    def renew(self) -> None:
+        """Lengthens the lease once, unless it is lost or over already."""
+        if self._over or self._fenced is not None:
+            return
+        try:
+            self._ledger.renew(self._claim)
+        except Fenced as error:
+            # Where the stage has ended meanwhile, its commit has moved the run on; nobody asks any more.
+            self._fenced = error
+        except Retryable as error:
+            _log.warning("lease not renewed", run=self._claim.run_id, reason=str(error))
+
     def __enter__(self) -> "RenewedLease":
-        self._thread.start()
+        self._keeper().add(self)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._over.set()
-        self._thread.join()
+        self._over = True
+        self._keeper().remove(self)
 
-    def _renew(self) -> None:
-        while not self._over.wait(self._ledger.lease_seconds / 3):
-            try:
-                self._ledger.renew(self._claim)
-            except Fenced as error:
-                self._fenced = error
-                return
-            except Retryable as error:
-                _log.warning("lease not renewed", reason=str(error))
+    def _keeper(self) -> "_Keeper":
+        return _keeper(os.getpid(), self._ledger.lease_seconds / 3)
+
+
+class _Keeper:
+    """The thread of one process. It wakes by the clock alone: whoever comes or goes wakes and waits for nobody."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._lock = threading.Lock()
+        self._leases: set[RenewedLease] = set()
+        threading.Thread(target=self._keep, name="leases", daemon=True).start()
+
+    def add(self, lease: RenewedLease) -> None:
+        """From now on it is renewed: for the first time within the interval."""
+        with self._lock:
+            self._leases.add(lease)
+
+    def remove(self, lease: RenewedLease) -> None:
+        """It is over. A renewal that is on its way does no harm: it is refused, or lengthens what is given back at once."""
+        with self._lock:
+            self._leases.discard(lease)
+
+    def _keep(self) -> None:
+        while True:
+            time.sleep(self._seconds)
+            with self._lock:
+                leases = list(self._leases)
+            for lease in leases:
+                lease.renew()
+
+
+@lru_cache(maxsize=8)
+def _keeper(_pid: int, seconds: float) -> _Keeper:  # by process: threads do not survive a fork
+    return _Keeper(seconds)

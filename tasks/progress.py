@@ -37,8 +37,10 @@ class Progress:
 
     def _send(self, progress: Mapping[str, Any]) -> None:
         text = ", ".join(f"{name} {value}" for name, value in progress.items())
+        # Nothing is connected here: it knows what its transport raises, which comes through unmapped where an event is sent.
+        away = self._task.app.connection_for_write().recoverable_connection_errors
         try:
-            # Without retries: a training must not wait for a broker that restarts.
+            # Without retries: a training must not wait for a broker that restarts, and not fail for it either.
             self._task.send_event("task-progress", retry=False, result=text)
-        except OperationalError:
+        except (OperationalError, *away):
             return

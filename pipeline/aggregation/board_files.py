@@ -4,7 +4,9 @@ import tempfile
 from pathlib import Path
 
 from pipeline.errors import Rejected
-from pipeline.parties.http import download, fetch_bytes, send
+from pipeline.parties.http import fetch_bytes, send
+from pipeline.parties.ipfs.sources import IpfsSources
+from pipeline.parties.model_sources import fetch_model_file
 from pipeline.protocol.encodings import indices_from_bitmap, keccak256, to_hex
 from pipeline.protocol.signing import SecretKey, canonical
 from pipeline.protocol.task import Task
@@ -21,20 +23,22 @@ def model_url(settings: Settings, digest: str) -> str:
 
 
 def keep_model(task: Task, artifacts: ArtifactStore, settings: Settings) -> str:
-    """Gets the task's model into the store, once per content; its digest. Raises Rejected or Retryable."""
+    """Gets the task's model into the store, once per content; its digest. Raises Rejected, Retryable or Misconfigured."""
     digest = task.model_sha256.hex()
-    if artifacts.exists(digest):
+    if artifacts.is_whole(digest):
         return digest
-    if task.model_url is None:
-        raise Rejected("the task names its model by IPFS hash alone; this aggregator fetches from modelURL only")
     with tempfile.TemporaryDirectory(prefix="flfleet-") as folder:
         path = Path(folder) / "model"
-        download(task.model_url, path, max_bytes=settings.max_model_bytes, timeout=settings.http_timeout_seconds)
-        found = artifacts.put_file(path, durable=True)
-    if found != digest:
-        artifacts.delete(found)
-        raise Rejected(f"the model at {task.model_url} has the SHA-256 {found}, the task names {digest}")
-    return digest
+        fetch_model_file(
+            path,
+            url=task.model_url,
+            ipfs_hash=task.model_ipfs_hash,
+            sha256=task.model_sha256,
+            sources=IpfsSources(api=settings.ipfs_api, gateways=settings.ipfs_gateways),
+            max_bytes=settings.max_model_bytes,
+            timeout=settings.http_timeout_seconds,
+        )
+        return artifacts.put_file(path, durable=True)
 
 
 def keep_support(task: Task, artifacts: ArtifactStore, settings: Settings) -> tuple[str | None, int]:

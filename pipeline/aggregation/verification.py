@@ -4,7 +4,7 @@ import time
 
 from pipeline.aggregation.collect import check_submission
 from pipeline.aggregation.desk import AggregatorDesk
-from pipeline.errors import Corrupt, Rejected
+from pipeline.errors import Corrupt, Misconfigured, Rejected, Retryable
 from pipeline.protocol.signing import SecretKey, canonical
 from pipeline.protocol.submission import Receipt, Submission
 from pipeline.stores.leases import renewed
@@ -23,17 +23,13 @@ def verify(desk: AggregatorDesk, number: int) -> bool:
     if stored.attempts >= MAX_ATTEMPTS:
         _refuse(desk, stored, 422, f"verification ended {stored.attempts} times without a result")
         return False
-    with renewed(lambda: desk.submissions.renew(stored), desk.submissions.lease_seconds):
-        try:
-            _check(desk, stored)
-        except Rejected as error:
-            _refuse(desk, stored, 422, *error.reasons)
-            return False
-        except Corrupt:
-            # The same bytes are welcome again: the miner has them.
-            desk.submissions.forget(stored)
-            return False
-    return _accept(desk, stored)
+    try:
+        with renewed(lambda: desk.submissions.renew(stored), desk.submissions.lease_seconds):
+            return _judge(desk, stored)
+    except (Retryable, Misconfigured):
+        # Our own trouble: it must not count against the submission.
+        desk.submissions.release(stored)
+        raise
 
 
 def receipt_of(stored: Stored, aggregator: SecretKey) -> Receipt:
@@ -53,6 +49,19 @@ def due(desk: AggregatorDesk, *, idle_seconds: float) -> list[int]:
     """Pending submissions that came more than `idle_seconds` ago: whose hint was lost, or whose worker died."""
     now = time.time()
     return [stored.id for stored in desk.submissions.pending() if now - stored.received_at >= idle_seconds]
+
+
+def _judge(desk: AggregatorDesk, stored: Stored) -> bool:
+    try:
+        _check(desk, stored)
+    except Rejected as error:
+        _refuse(desk, stored, 422, *error.reasons)
+        return False
+    except Corrupt:
+        # The same bytes are welcome again: the miner has them.
+        desk.submissions.forget(stored)
+        return False
+    return _accept(desk, stored)
 
 
 def _check(desk: AggregatorDesk, stored: Stored) -> None:

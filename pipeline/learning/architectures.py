@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from pipeline.learning.catalogue import CATALOGUE, resolved
+from pipeline.learning.extensions import builder_of
 from pipeline.protocol.task import Architecture
 
 
@@ -114,9 +115,10 @@ _SHOWN_BY: Mapping[str, Mapping[str, tuple[str, int]]] = {
 
 
 def build(architecture: Architecture) -> nn.Module:
-    """A freshly initialised network. Raises Rejected: unknown name, unknown or wrong keyword arguments."""
+    """A freshly initialised network. Raises Rejected: unknown name, unknown or wrong keyword arguments. Misconfigured: a package is missing."""
     arguments = resolved(architecture)
-    return _BUILDERS[architecture.name](**arguments)
+    builder = _BUILDERS.get(architecture.name) or builder_of(architecture.name)
+    return builder(**arguments)
 
 
 def layout(architecture: Architecture) -> dict[str, Tensor]:

@@ -1,25 +1,17 @@
 """The registered architectures by name and keyword arguments, without torch: what a task may ask for.
 
-`architectures` builds them. Every argument is an integer within bounds, so that no task makes a worker build a monster.
+`architectures` builds them; `extensions` adds MONAI's and those of other packages. Every argument is an integer within bounds, so that no task makes a worker build a monster.
 """
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 from pipeline.errors import Rejected
+from pipeline.learning.extensions import Argument, extension_names, find_extension
 from pipeline.protocol.task import Architecture
 
 #: The smallest image side that the cnn's two convolutions of 5x5 and its pooling leave something of.
 CNN_LEAST_SIDE = 20
-
-
-@dataclass(frozen=True)
-class Argument:
-    """An integer keyword argument: its default and its largest value; the smallest is 1."""
-
-    default: int
-    largest: int
 
 
 _CLASSES = Argument(10, 100_000)
@@ -37,9 +29,7 @@ CATALOGUE: Mapping[str, Mapping[str, Argument]] = {
 
 def resolved(architecture: Architecture) -> dict[str, int]:
     """Every keyword argument with its value. Raises Rejected, naming what is unknown or out of range."""
-    arguments = CATALOGUE.get(architecture.name)
-    if arguments is None:
-        raise Rejected(f"architecture {architecture.name[:80]!r} is unknown; there are: {', '.join(sorted(CATALOGUE))}")
+    arguments = _arguments(architecture.name)
     problems = [
         f"{name[:80]!r} is no argument of {architecture.name} (it takes {', '.join(arguments)})"
         for name in architecture.kwargs
@@ -47,21 +37,37 @@ def resolved(architecture: Architecture) -> dict[str, int]:
     ]
     for name, argument in arguments.items():
         value = architecture.kwargs.get(name, argument.default)
-        if type(value) is not int or not 1 <= value <= argument.largest:
-            problems.append(f"{name} must be an integer from 1 to {argument.largest}, got {str(value)[:80]!r}")
+        if type(value) is not int or not argument.smallest <= value <= argument.largest:
+            problems.append(
+                f"{name} must be an integer from {argument.smallest} to {argument.largest}, got {str(value)[:80]!r}"
+            )
     if problems:
         raise Rejected(*(f"architecture {architecture.name}: {problem}" for problem in problems))
     return {name: architecture.kwargs.get(name, argument.default) for name, argument in arguments.items()}
 
 
+def _arguments(name: str) -> Mapping[str, Argument]:
+    if name in CATALOGUE:
+        return CATALOGUE[name]
+    extension = find_extension(name)
+    if extension is None:
+        known = ", ".join(sorted(CATALOGUE) + extension_names())
+        raise Rejected(f"architecture {name[:80]!r} is unknown; there are: {known}")
+    return extension.arguments
+
+
 def class_count(architecture: Architecture) -> int:
     """How many classes the network tells apart. Raises Rejected as `resolved`."""
-    return resolved(architecture)["num_classes"]
+    extension = None if architecture.name in CATALOGUE else find_extension(architecture.name)
+    return resolved(architecture)[extension.classes if extension else "num_classes"]
 
 
 def misfit(architecture: Architecture, shape: Sequence[int]) -> str | None:
     """Why a sample of this shape cannot go into the network, as half a sentence; None where it can."""
     arguments = resolved(architecture)
+    if architecture.name not in CATALOGUE:
+        extension = find_extension(architecture.name)
+        return extension.misfit(arguments, shape) if extension else None
     if architecture.name in ("linear", "mlp"):
         wanted, found = arguments["in_features"], math.prod(shape)
         return None if wanted == found else f"{architecture.name} takes {wanted} values a sample, these have {found}"

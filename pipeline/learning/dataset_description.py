@@ -5,7 +5,13 @@ classes = 10                # labels are 0 .. classes - 1
 channels = "last"           # where three-dimensional images have theirs: "first" or "last"
 validation_share = 0.1      # part held back from training, in place of FLFLEET_VALIDATION_SHARE
 mean = [0.485, 0.456, 0.406]    # (value - mean) / std, after 8-bit images are scaled to 0 .. 1:
-std = [0.229, 0.224, 0.225]     # a number, or one per channel
+std = [0.229, 0.224, 0.225]     # a number, or one per channel (of a table: per feature)
+class_names = ["normal", "pneumonia"]   # folders or texts that stand for the classes 0, 1, ...
+size = [224, 224]           # height and width that PNG, JPEG and DICOM images are scaled to
+window = [40, 400]          # centre and width for DICOM, in place of the files' own
+label = "diagnosis"         # a table's columns: the class,
+group = "patient"           # who it belongs to (a group is held back whole or not at all),
+features = ["age", "bmi"]   # and the values, in the model's order; else all others as they stand
 """
 
 import math
@@ -18,6 +24,7 @@ import msgspec
 from pipeline.errors import Misconfigured
 
 FILE_NAME = "dataset.toml"
+_LARGEST_SIDE = 16_384
 
 
 class Description(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -29,6 +36,17 @@ class Description(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     validation_share: float | None = None
     mean: float | list[float] = 0.0
     std: float | list[float] = 1.0
+    class_names: list[str] | None = None
+    size: tuple[int, int] | None = None
+    window: tuple[float, float] | None = None
+    label: str = "label"
+    group: str | None = None
+    features: list[str] | None = None
+
+    @property
+    def class_count(self) -> int | None:
+        """How many classes there are, where it is said."""
+        return len(self.class_names) if self.class_names is not None else self.classes
 
 
 def read_description(folder: Path) -> Description:
@@ -62,6 +80,19 @@ def _problems(description: Description) -> list[str]:
     mean, std = _numbers(description.mean), _numbers(description.std)
     if not mean or not std or not all(map(math.isfinite, mean + std)) or min(std) <= 0:
         found.append("mean must be finite and std above 0")
+    names = description.class_names
+    if names is not None and (not names or len(set(names)) != len(names)):
+        found.append("class_names must be distinct names")
+    elif names is not None and description.classes not in (None, len(names)):
+        found.append(f"classes is {description.classes}, but class_names are {len(names)}")
+    if description.size is not None and not 1 <= min(description.size) <= max(description.size) <= _LARGEST_SIDE:
+        found.append(f"size must be [height, width], each from 1 to {_LARGEST_SIDE}")
+    if description.window is not None and not (
+        all(map(math.isfinite, description.window)) and description.window[1] >= 1
+    ):
+        found.append("window must be [centre, width], the width at least 1")
+    if description.features is not None and len(set(description.features)) != max(1, len(description.features)):
+        found.append("features must be distinct columns")
     return found
 
 

@@ -1,6 +1,6 @@
 """An identity's data set, ready for training: checked, normalised once into the local cache, memory-mapped, split.
 
-    <data>/<dataset>/images/*.npy, labels.json, [dataset.toml]      the operator's, read only
+    <data>/<dataset>/, see `readers`, and [dataset.toml]            the operator's, read only
     <cache>/datasets/<digest>/x.npy, y.npy                          ours; may be deleted at any time
 
 Patients' data stay on this host: nothing here goes into the artifact store.
@@ -21,7 +21,8 @@ from numpy.typing import NDArray
 from pipeline.errors import Misconfigured, Retryable
 from pipeline.learning.catalogue import class_count, misfit
 from pipeline.learning.dataset_description import Description, read_description
-from pipeline.learning.sample_files import SampleFiles, check_classes, digest, list_samples, read_samples
+from pipeline.learning.readers import list_samples
+from pipeline.learning.sample_files import SampleFiles, check_classes, digest, read_samples
 from pipeline.protocol.task import Architecture
 
 
@@ -55,6 +56,8 @@ class Dataset:
     training: Samples
     #: Held back from training; the same samples stay in it when others are added.
     held_back: Samples
+    #: How many groups (patients) there are; None where the data do not say.
+    groups: int | None = None
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -67,34 +70,41 @@ class Dataset:
         return len(np.unique(self.everything.y))
 
 
-def open_dataset(data: Path, name: str, cache: Path, *, architecture: Architecture, validation_share: float) -> Dataset:
-    """Opens `<data>/<name>` for a network. `dataset.toml`'s share of held-back samples wins over `validation_share`.
+def open_dataset(
+    data: Path, name: str, cache: Path, *, architecture: Architecture | None, validation_share: float
+) -> Dataset:
+    """Opens `<data>/<name>` for a network (None: to look at it). `dataset.toml`'s share of held-back samples wins over `validation_share`.
 
     Raises Misconfigured for whatever is wrong with the data or does not fit the network (`sample_files` has the list),
     Retryable where the cache cannot be written.
     """
     folder = data / name
-    files = list_samples(folder)
     description = read_description(folder)
-    if description.classes is not None:
-        check_classes(files, description.classes, "dataset.toml")
-    check_classes(files, class_count(architecture), "the task's model")
+    files = list_samples(folder, description)
+    if description.class_count is not None:
+        check_classes(files, description.class_count, "dataset.toml")
+    if architecture is not None:
+        check_classes(files, class_count(architecture), "the task's model")
     found = digest(files, description)
     x, y = _cached(files, description, cache / "datasets", found)
-    if problem := misfit(architecture, x.shape[1:]):
+    if architecture is not None and (problem := misfit(architecture, x.shape[1:])):
         raise Misconfigured(f"data set {name!r} does not fit the task's model: {problem}")
     share = validation_share if description.validation_share is None else description.validation_share
-    apart = held_back(files.names, share)
+    apart = held_back(files.groups or files.names, share)
     return Dataset(
         digest=found,
         everything=Samples(x=x, y=y, rows=np.arange(len(y))),
         training=Samples(x=x, y=y, rows=np.flatnonzero(~apart)),
         held_back=Samples(x=x, y=y, rows=np.flatnonzero(apart)),
+        groups=None if files.groups is None else len(set(files.groups)),
     )
 
 
 def held_back(names: Sequence[str], share: float) -> NDArray[np.bool_]:
-    """bool[n]: about `share` of the names, each by its own hash, so that adding files moves no other."""
+    """bool[n]: about `share` of the names, each by its own hash, so that adding files moves no other.
+
+    A group's samples (a patient's) share its name, so that none is learnt from while another measures what was learnt.
+    """
     limit = int(share * 2**64)
     words = (hashlib.sha256(b"flfleet held back\n" + name.encode()).digest()[:8] for name in names)
     return np.array([int.from_bytes(word, "big") < limit for word in words], dtype=np.bool_)

@@ -13,18 +13,22 @@ _MEANING = {
     413: "the submission is larger than it reads",
     422: "it refused the submission",
 }
+#: It polls the board as we do, perhaps later; until the deadline a round that it does not know is one that it does not know yet.
+_UNKNOWN_ROUND = 404
 
 
 def submit(url: str, payload: bytes, *, submission_hash: str, aggregator_address: str, timeout: float) -> Receipt:
     """POSTs a submission's msgpack bytes and returns the receipt, whose signature and submissionHash are checked.
 
-    Raises Retryable (no answer, 429, 5xx, or an answer that is not the aggregator's kind), Rejected with the aggregator's
+    Raises Retryable (no answer, 404, 429, 5xx, or an answer that is not the aggregator's kind), Rejected with the aggregator's
     reasons (409, 410, 413, 422), BadSignature or Malformed for a receipt that is not its word about this submission.
     """
     address = f"{url}/aggregator/submit-update"
     try:
         answer = send("POST", address, body=payload, content_type=MSGPACK, max_bytes=MAX_RECEIPT_BYTES, timeout=timeout)
     except RefusedByParty as error:
+        if error.status == _UNKNOWN_ROUND:
+            raise Retryable(f"aggregator: it does not know the round yet: {'; '.join(error.reasons)}") from None
         meaning = _MEANING.get(error.status, f"it answered {error.status}")
         raise Rejected(f"aggregator: {meaning}", *error.reasons) from None
     if answer.status != 202:

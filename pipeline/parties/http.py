@@ -5,6 +5,7 @@ no connection, time-out, 5xx, 429     Retryable, with the other side's Retry-Aft
 an answer that is too large           Rejected
 """
 
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,6 +22,8 @@ MAX_ERROR_BYTES = 64 * 1024
 #: A Retry-After beyond this many seconds is cut to it: the deadline decides, not the other side.
 MAX_RETRY_AFTER_SECONDS = 600.0
 _CHUNK = 256 * 1024
+#: Broken connections that one download takes up again before it waits.
+_MOST_RESUMES = 8
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,6 +32,14 @@ class Answer:
 
     status: int
     body: bytes
+
+
+@dataclass(frozen=True, kw_only=True)
+class StreamedAnswer:
+    """A 2xx answer whose body is still on its way."""
+
+    content_type: str
+    chunks: Iterator[bytes]
 
 
 class RefusedByParty(Rejected):
@@ -47,16 +58,63 @@ def fetch_bytes(url: str, *, max_bytes: int, timeout: float) -> bytes:
 
 
 def download(url: str, path: Path, *, max_bytes: int, timeout: float) -> None:
-    """GETs at most `max_bytes` into a file, streamed. Raises Retryable or Rejected; the file is then to be thrown away."""
-    with _exchange("GET", url, timeout=timeout) as response:
+    """GETs at most `max_bytes` into a file, streamed; what the file already holds is taken as the beginning.
+
+    A connection that breaks is taken up again where it broke (Range), a few times, as long as every try brings something. Whether both
+    halves are of one file is for the caller to check, by hash. Raises Retryable, with what came so far kept in the file, or
+    Rejected; the file is then to be thrown away.
+    """
+    for left in reversed(range(_MOST_RESUMES + 1)):
+        before = path.stat().st_size if path.exists() else 0
         try:
-            with path.open("wb") as sink:
-                for chunk in _bounded(response, url, max_bytes):
+            return _download_from(before, url, path, max_bytes=max_bytes, timeout=timeout)
+        except Retryable:
+            if not left or not path.exists() or path.stat().st_size <= before:
+                raise
+    return None
+
+
+def _download_from(offset: int, url: str, path: Path, *, max_bytes: int, timeout: float) -> None:
+    # Ranges of a compressed answer would be of other bytes.
+    headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={offset}-"} if offset else {})
+    try:
+        with _exchange("GET", url, timeout=timeout, headers=headers) as response:
+            goes_on = response.status_code == 206 and _range_start(response) == offset
+            if response.status_code == 206 and not goes_on:
+                raise Rejected(f"{url} answered with another range than was asked for")
+            with _disk(path), path.open("ab" if goes_on else "wb") as sink:
+                for chunk in _bounded(response, url, max_bytes - (offset if goes_on else 0)):
                     sink.write(chunk)
-        except requests.exceptions.RequestException:
-            raise  # an OSError too, but the network's
-        except OSError as error:
-            raise Retryable(f"{path.parent}: {error}") from error
+    except RefusedByParty as error:
+        if error.status != 416 or not offset:
+            raise
+        # What is there is as long as the file or longer: the caller's hash tells; a wrong one starts afresh.
+
+
+@contextmanager
+def _disk(path: Path) -> Iterator[None]:
+    """A full disk may be an empty one later. The network's errors are OSErrors too, and pass."""
+    try:
+        yield
+    except requests.exceptions.RequestException:
+        raise
+    except OSError as error:
+        raise Retryable(f"{path.parent}: {error}") from error
+
+
+def _range_start(response: requests.Response) -> int | None:
+    found = re.match(r"bytes (\d{1,18})-", response.headers.get("Content-Range", ""))
+    return int(found.group(1)) if found else None
+
+
+@contextmanager
+def streamed(
+    url: str, *, max_bytes: int, timeout: float, headers: Mapping[str, str] | None = None
+) -> Iterator[StreamedAnswer]:
+    """GETs an answer whose body is read chunk by chunk, inside the `with`. Raises Retryable or Rejected, as `send`."""
+    with _exchange("GET", url, timeout=timeout, headers=headers) as response:
+        content_type = response.headers.get("Content-Type", "")
+        yield StreamedAnswer(content_type=content_type, chunks=_bounded(response, url, max_bytes))
 
 
 def send(

@@ -4,16 +4,16 @@ Nobody who serves them is believed: with another model for one miner than for th
 """
 
 import fcntl
-import hashlib
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from pipeline.errors import Corrupt, Misconfigured, Rejected
+from pipeline.errors import Corrupt, Rejected
 from pipeline.parties.blocks import fetch_block
-from pipeline.parties.http import download, fetch_bytes
+from pipeline.parties.http import fetch_bytes
+from pipeline.parties.ipfs.sources import IpfsSources
+from pipeline.parties.model_sources import fetch_model_file
 from pipeline.protocol.encodings import indices_from_bitmap, keccak256, to_hex
 from pipeline.protocol.signing import canonical
 from pipeline.protocol.task import Task
@@ -45,7 +45,7 @@ def fetch_model(task: Task, artifacts: ArtifactStore, settings: Settings) -> str
     """Brings the model file into the store, unless it is there, and returns its digest.
 
     However many miners and rounds ask on a host at once, it is downloaded once. Raises Rejected where the bytes have
-    another SHA-256 or are too many, Retryable, Misconfigured for a task with an IPFS source alone.
+    another SHA-256 or are too many, Retryable, Misconfigured where only IPFS could serve it and no source is set.
     """
     digest = task.model_sha256.hex()
     folder = settings.cache / "downloads"
@@ -53,20 +53,25 @@ def fetch_model(task: Task, artifacts: ArtifactStore, settings: Settings) -> str
     with _locked(folder / f"{digest}.lock"):
         if _is_stored(artifacts, digest):
             return digest
-        if task.model_url is None:
-            raise Misconfigured(
-                "the task's model is on IPFS alone (modelIPFSHash): not available in this version, modelURL is needed"
+        # Stays when the source fails for now: the next attempt goes on from there.
+        path = folder / f"{digest}.partial"
+        try:
+            fetch_model_file(
+                path,
+                url=task.model_url,
+                ipfs_hash=task.model_ipfs_hash,
+                sha256=task.model_sha256,
+                sources=IpfsSources(api=settings.ipfs_api, gateways=settings.ipfs_gateways),
+                max_bytes=settings.max_model_bytes,
+                timeout=settings.http_timeout_seconds,
             )
-        with tempfile.NamedTemporaryFile(dir=folder, suffix=".partial") as file:
-            path = Path(file.name)
-            download(task.model_url, path, max_bytes=settings.max_model_bytes, timeout=settings.http_timeout_seconds)
-            with path.open("rb") as source:
-                found = hashlib.file_digest(source, "sha256").hexdigest()
-            if found != digest:
-                raise Rejected(
-                    f"model from {task.model_url}: expected SHA-256 0x{digest}, got 0x{found} ({path.stat().st_size} bytes)"
-                )
+        except Rejected:
+            path.unlink(missing_ok=True)
+            raise
+        try:
             return artifacts.put_file(path)
+        finally:
+            path.unlink(missing_ok=True)
 
 
 def model_figures(path: Path, task: Task, settings: Settings) -> dict[str, Any]:

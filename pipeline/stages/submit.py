@@ -20,8 +20,7 @@ def run(job: Job) -> Output:
     """
     # A commitment whose opening is lost is worth nothing: it does not leave.
     job.artifacts.get(_input(job, "opening"))
-    header = Header.from_document(read_json(job.artifacts.get(_input(job, "header"))))
-    digest, payload = _payload(job, header)
+    digest, payload, header = _payload(job)
     receipt = submit(
         job.task.aggregator_url,
         payload,
@@ -42,19 +41,27 @@ def run(job: Job) -> Output:
     )
 
 
-def _payload(job: Job, header: Header) -> tuple[str, bytes]:
-    """The bytes to send, and their digest, which is part of the run when this returns."""
+def _payload(job: Job) -> tuple[str, bytes, Header]:
+    """The bytes to send, their digest, which is part of the run when this returns, and their header."""
     noted = job.inputs.get("payload")
     if noted is not None:
         try:
-            return noted, job.artifacts.get(noted)
+            # What may be out holds all that it was made of: a header that was damaged since does not matter any more.
+            payload = job.artifacts.get(noted)
+            return noted, payload, Submission.decode(payload).header
         except Corrupt:
             # Nothing in a submission is random once its header stands (signatures are RFC 6979's): the same bytes come out.
-            return noted, _sign(job, header, expected=noted)
+            header = _header(job)
+            return noted, _sign(job, header, expected=noted), header
+    header = _header(job)
     payload = _sign(job, header)
     digest = job.artifacts.put(payload, durable=True)
     job.note("payload", digest)
-    return digest, payload
+    return digest, payload, header
+
+
+def _header(job: Job) -> Header:
+    return Header.from_document(read_json(job.artifacts.get(_input(job, "header"))))
 
 
 def _sign(job: Job, header: Header, *, expected: str | None = None) -> bytes:

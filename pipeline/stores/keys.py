@@ -11,8 +11,6 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-import eth_keyfile
-
 from pipeline.errors import Malformed, Misconfigured
 from pipeline.protocol.encodings import address_of, from_hex, point33_from_public_key
 from pipeline.protocol.signing import SecretKey
@@ -72,6 +70,8 @@ def open_keystore(path: Path, password_file: Path) -> SecretKey:
     except OSError:
         raise Misconfigured(f"{password_file}: cannot be read; it must hold the password of {path.name}") from None
     try:
+        import eth_keyfile  # it imports pairings that nobody needs here: a third of a worker's start
+
         return SecretKey(bytes(eth_keyfile.decode_keyfile_json(document, password)))
     except (ValueError, KeyError, TypeError, NotImplementedError):
         raise Misconfigured(
@@ -86,6 +86,8 @@ def write_keystore(path: Path, key: SecretKey | None = None, password: str | Non
     """
     key = key or SecretKey.generate()
     password = password or secrets.token_urlsafe(24)
+    import eth_keyfile  # as above
+
     document = eth_keyfile.create_keyfile_json(key.secret, password.encode(), kdf="pbkdf2", iterations=_ITERATIONS)
     document |= {"address": key.address[2:], "publicKey": key.public_key}
     path.parent.mkdir(parents=True, exist_ok=True)

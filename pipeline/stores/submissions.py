@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Engine, and_, func, or_, select
+from sqlalchemy import ColumnElement, Connection, Engine, and_, func, or_, select, true
 
 from pipeline.errors import Retryable
 from pipeline.protocol.strict import read_json
@@ -131,6 +131,11 @@ class SubmissionLedger(PartyLedger):
         which = and_(_of(task_id, number), submissions.c.state == Verdict.ACCEPTED)
         with self._reading() as connection:
             return self._select(connection, which)
+
+    def all(self) -> list[Stored]:
+        """Everything that came and was kept, refused or not, in order of arrival."""
+        with self._reading() as connection:
+            return self._select(connection, true())
 
     def accepted_by_hash(self, submission_hash: str) -> Stored | None:
         """An accepted submission by its hash."""

@@ -35,6 +35,10 @@ def flfleet(*arguments: str) -> subprocess.CompletedProcess[str]:
         "prune",
         "runs retry",
         "runs drop",
+        "chaos",
+        "bench pipeline",
+        "data check",
+        "data show",
     ],
 )
 def test_every_command_has_help(command: str) -> None:

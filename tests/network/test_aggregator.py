@@ -90,14 +90,14 @@ def test_what_is_too_large_is_not_read(federation, task) -> None:
 @pytest.mark.parametrize(
     ("what", "reason"),
     [
-        ("another signer", "bad signature"),
+        ("another signer", "signature of the miner: expected"),
         ("not in the roster", "roster"),
         ("another miner's key", "wrong miner key"),
         ("another task hash", "unknown task hash"),
         ("a short ciphertext", "points"),
         ("a point that is none", "curve"),
         ("points that it did not make", "proof of encryption"),
-        ("another ciphertext than it signed", "ciphertextHash"),
+        ("another ciphertext than it signed", "ciphertext hash: expected"),
         ("a wish that it did not sign", "wish"),
         ("a wish that is too large", "wish size"),
     ],

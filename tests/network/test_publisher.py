@@ -22,7 +22,7 @@ def task(federation: Federation):
 def request_of(task: Task, seeds: range = range(3), key: SecretKey = AGGREGATOR) -> KeyRequest:
     sent = [encrypted(task, MINERS[seed], values_of(seed)) for seed in seeds]
     headers = [SignedHeader(header=one.header, signature=one.signature) for one in sent]
-    return build_request(task, headers, task.groups(DIMENSION), key, KERNEL)
+    return build_request(task, headers, key, task.groups(DIMENSION), KERNEL)
 
 
 def ask(federation: Federation, request: KeyRequest) -> requests.Response:
@@ -98,7 +98,7 @@ def test_an_unknown_round_and_another_task_hash_are_refused(federation, task) ->
 def test_too_few_submissions_get_no_key(federation, task) -> None:
     answer = ask(federation, request_of(task, range(2)))
     assert answer.status_code == 422
-    assert "2 submissions, expected 3 to 3" in answer.json()["reasons"][0]
+    assert "number of participants: from 3 to 3, got 2" in answer.json()["reasons"][0]
     assert ask(federation, request_of(task)).status_code == 200
 
 

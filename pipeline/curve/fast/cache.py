@@ -39,6 +39,10 @@ class Compiler:
 
     def __call__(self, function: F) -> F:
         """The compiled function."""
+        # numba names a symbol by this name and a count that begins anew in every process. Without the kernel's name in it,
+        # two kernels' functions that were compiled by two workers may have one symbol, and whoever loads both from the
+        # folder calls the wrong one.
+        function.__qualname__ = f"{self._kernel}.{function.__qualname__}"
         dispatcher: Any = numba.njit(nogil=True, boundscheck=False)(function)
         if self._folder is not None:
             dispatcher._cache = _DiskCache(function, self._folder, self._kernel)

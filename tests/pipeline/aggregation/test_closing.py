@@ -174,7 +174,7 @@ def invalid_submission(task: Task, number: int) -> Submission:
     The aggregator cannot see it (a and the proof hold for what was encrypted), publisher and aggregator together do.
     """
     from pipeline.nddfe import encrypt as module
-    from pipeline.nddfe.party_streams import stream_key
+    from pipeline.nddfe.context import stream_key
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(module, "stream_key", lambda party, shared, context: stream_key(party, shared, context[::-1]))

@@ -211,7 +211,7 @@ def test_samples_that_do_not_fit_the_model(folder):
     ("text", "reason"),
     [
         ("shape = [", "is not valid TOML"),
-        ("size = 3", "unknown field `size`"),
+        ("colour = 3", "unknown field `colour`"),
         ("shape = [4, 3]", r"has the shape \(3, 4\), but dataset.toml says \(4, 3\)"),
         ("shape = []", "shape must be"),
         ("classes = 0", "classes must be"),

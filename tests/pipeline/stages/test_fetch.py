@@ -7,6 +7,7 @@ import torch
 from pipeline.errors import BadSignature, Malformed, Misconfigured, Rejected, Retryable
 from pipeline.learning.architectures import build
 from pipeline.learning.model_file import write_model
+from pipeline.parties.ipfs.cid import RAW, Cid
 from pipeline.protocol.block import Block
 from pipeline.protocol.encodings import bitmap_from_indices, keccak256, sha256, to_hex
 from pipeline.protocol.task import Architecture
@@ -113,8 +114,36 @@ def test_a_missing_model_and_a_missing_server(job_for, served):
 
 
 def test_a_model_on_ipfs_alone_says_what_is_needed(job_for):
-    with pytest.raises(Misconfigured, match="modelURL is needed"):
-        run(job_for(modelURL=None, modelIPFSHash="QmX"))
+    with pytest.raises(Misconfigured, match="set FLFLEET_IPFS_GATEWAYS or FLFLEET_IPFS_API"):
+        run(job_for(modelURL=None, modelIPFSHash=raw_cid(model_bytes())))
+
+
+def raw_cid(data):
+    return str(Cid(codec=RAW, digest=sha256(data)))
+
+
+def test_a_model_comes_from_ipfs_where_its_address_fails(job_for, served, tmp_path):
+    settings = make_settings(tmp_path, ipfs_gateways=[served.url])
+    job = job_for(modelURL=served.url + "/gone", modelIPFSHash=raw_cid(model_bytes()), settings=settings)
+    served.put(f"/ipfs/{raw_cid(model_bytes())}", model_bytes())
+    assert job.artifacts.get(run(job).artifacts["model"]) == model_bytes()
+    assert served.asked == ["/gone", f"/ipfs/{raw_cid(model_bytes())}"]
+
+
+def test_a_model_from_ipfs_is_still_held_against_the_tasks_hash(job_for, served, tmp_path):
+    other = b"not the model"
+    settings = make_settings(tmp_path, ipfs_gateways=[served.url])
+    job = job_for(modelURL=None, modelIPFSHash=raw_cid(other), settings=settings)
+    served.put(f"/ipfs/{raw_cid(other)}", other)
+    with pytest.raises(Rejected, match=r"model from IPFS b.*: expected SHA-256"):
+        run(job)
+
+
+def test_a_failed_download_is_taken_up_by_the_next_attempt(job_for, tmp_path):
+    job = job_for(modelURL="http://127.0.0.1:1/model")
+    with pytest.raises(Retryable):
+        run(job)
+    assert [path.suffix for path in (tmp_path / "cache" / "downloads").iterdir()] == [".lock"]
 
 
 def test_the_support_is_fetched_and_counted(job_for, served):

@@ -113,6 +113,23 @@ def test_a_damaged_payload_is_made_again_only_if_it_comes_out_alike(job, notes):
     assert job.figures["sent"] == []
 
 
+def test_what_may_be_out_is_sent_again_whatever_became_of_its_parts(job, notes):
+    with pytest.raises(Retryable):
+        run(job, "reset")
+    (first,) = job.figures["sent"]
+    for name in ("header", "ciphertext"):
+        job.artifacts.delete(job.inputs[name])
+    output, (second,) = run(replace(job, inputs={**job.inputs, **notes}), GOOD)
+    assert second == first
+    assert output.figures["submissionHash"] == MINER["submissionHash"]
+
+
+def test_an_aggregator_that_does_not_know_the_round_yet_is_asked_again(job):
+    answer = {"error": "not found", "reasons": ["unknown task"]}
+    with pytest.raises(Retryable, match="does not know the round yet: unknown task"):
+        run(job, (404, answer, {}))
+
+
 @pytest.mark.parametrize("name", ["opening", "header", "ciphertext"])
 @pytest.mark.parametrize("damage", ["missing", "lost"])
 def test_nothing_leaves_without_the_opening_and_the_ciphertext(job, name, damage):
@@ -133,7 +150,7 @@ def test_an_aggregator_that_is_busy_says_when_to_come_back(job):
 
 @pytest.mark.parametrize(
     ("status", "words"),
-    [(409, "holds another submission"), (410, "the round is closed"), (422, "refused"), (413, "larger"), (404, "404")],
+    [(409, "holds another submission"), (410, "the round is closed"), (422, "refused"), (413, "larger"), (403, "403")],
 )
 def test_a_refusal_is_final_and_names_every_reason(job, status, words):
     answer = {"error": "no", "reasons": ["bad point", "bad proof"]}

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.curve.fast import cache
+from pipeline.curve.fast import cache, processor
 
 PROGRAM = """
 import sys
@@ -65,3 +65,30 @@ def test_another_processor_gets_a_folder_of_its_own(monkeypatch: pytest.MonkeyPa
     before = cache.digest.__wrapped__()
     monkeypatch.setattr("pipeline.curve.fast.processor.description", lambda: "another")
     assert cache.digest.__wrapped__() != before
+
+
+ROUND_TRIP = """
+import sys
+from pathlib import Path
+import numpy as np
+from pipeline.curve.arrays import point_from_point33
+from pipeline.curve.fast.kernel import BatchKernel
+from pipeline.curve.generators import H
+points = np.repeat(point_from_point33(H), 20, axis=0)
+for name in sys.argv[2:]:
+    kernel = BatchKernel(name, Path(sys.argv[1]))
+    assert np.array_equal(kernel.read_points32(kernel.write_points32(points), 20), points), name
+"""
+
+
+@pytest.mark.skipif(not processor.has_ifma(), reason="this processor has no AVX-512 IFMA")
+def test_two_kernels_compiled_by_two_workers_are_told_apart_by_a_third(tmp_path: Path) -> None:
+    # numba numbers its symbols anew in every process: without the kernel's name in them, the third worker called the
+    # square root of the other field.
+    for kernels in (["ifma"], ["scalar"], ["ifma", "scalar"], ["scalar", "ifma"]):
+        subprocess.run(
+            [sys.executable, "-c", ROUND_TRIP, str(tmp_path), *kernels],
+            check=True,
+            timeout=60,
+            env={"PATH": os.environ["PATH"], "PYTHONPATH": str(Path(cache.__file__).parents[3])},
+        )

@@ -1,0 +1,39 @@
+import socket
+
+import pytest
+from kombu.exceptions import OperationalError
+
+from tasks.app import app
+from tasks.connections import LONGEST_SECONDS, EagerConnection
+
+
+def closed_port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
+
+
+def test_the_app_connects_with_short_waits():
+    with app.connection_for_read() as connection:
+        assert isinstance(connection, EagerConnection)
+        assert isinstance(connection.clone(), EagerConnection)
+
+
+def test_waits_between_attempts_stay_below_two_seconds(monkeypatch):
+    monkeypatch.setattr("kombu.utils.functional.sleep", lambda _seconds: None)
+    waits: list[float] = []
+    connection = EagerConnection(f"redis://127.0.0.1:{closed_port()}/0")
+    with pytest.raises(OperationalError):
+        connection.ensure_connection(lambda _error, wait: waits.append(wait), 6)
+    assert waits == [0.5, 1.0, 1.5, 2.0, LONGEST_SECONDS, LONGEST_SECONDS]
+
+
+def test_waits_that_somebody_names_are_kept(monkeypatch):
+    monkeypatch.setattr("kombu.utils.functional.sleep", lambda _seconds: None)
+    waits: list[float] = []
+    connection = EagerConnection(f"redis://127.0.0.1:{closed_port()}/0")
+    with pytest.raises(OperationalError):
+        connection.ensure_connection(
+            lambda _error, wait: waits.append(wait), max_retries=2, interval_start=7, interval_max=9
+        )
+    assert waits == [7, 7.5]
