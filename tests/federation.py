@@ -7,7 +7,7 @@ import json
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
@@ -156,8 +156,9 @@ def free_port() -> int:
 class Federation:
     """Homes, addresses and desks of the three parties."""
 
-    def __init__(self, folder: Path, patch: pytest.MonkeyPatch) -> None:
+    def __init__(self, folder: Path, patch: pytest.MonkeyPatch, ledgers: Mapping[str, str] | None = None) -> None:
         self._patch = patch
+        self._ledgers = ledgers or {}
         self.folder = folder
         self.doors = {name: door(name) for name in ("backend", "publisher", "aggregator")}
         self.urls = {name: f"http://127.0.0.1:{one.port}" for name, one in self.doors.items()}
@@ -319,6 +320,8 @@ class Federation:
             'curve_kernel = "reference"',
             'broker_url = "memory://"',
         ]
+        if name in self._ledgers:
+            lines.append(f"ledger_url = {json.dumps(self._ledgers[name])}")
         if key is not None:
             write_keystore(home / "key.json", key)
             lines.append('party_key = "key.json"')

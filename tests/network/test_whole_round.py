@@ -2,8 +2,11 @@
 
 import json
 import time
+from collections.abc import Iterator
+from contextlib import ExitStack
 
 import numpy as np
+import pytest
 import requests
 
 from cli.verification import verify_block, verify_chain
@@ -18,8 +21,20 @@ from pipeline.protocol.task import Task
 from pipeline.stores.plans import PlanState
 from pipeline.stores.round_tables import rounds
 from tasks.publishing import plan
+from tests.databases import KINDS, empty_database
 from tests.federation import DIMENSION, TASK_ID, Federation, encrypted, initial_model, values_of, wish_of
 from tests.signed_tasks import AGGREGATOR, MINERS
+
+
+@pytest.fixture(params=KINDS)
+def federation(request, tmp_path, monkeypatch) -> Iterator[Federation]:
+    """The three parties, a database each."""
+    with ExitStack() as stack:
+        names = ("backend", "publisher", "aggregator")
+        databases = {name: stack.enter_context(empty_database(request.param, tmp_path / name)) for name in names}
+        one = Federation(tmp_path / "federation", monkeypatch, databases)
+        yield one
+        one.close()
 
 
 def test_two_rounds_from_the_plan_to_the_last_block_and_back(federation: Federation, capsys) -> None:
