@@ -18,7 +18,7 @@ keys_app = typer.Typer(no_args_is_help=True, help="Identities: make and show key
 app.add_typer(keys_app, name="keys")
 evidence_app = typer.Typer(no_args_is_help=True, help="Blocks that were found INVALID.")
 app.add_typer(evidence_app, name="evidence")
-bench_app = typer.Typer(no_args_is_help=True, help="Measure what is promised, beside its rivals.")
+bench_app = typer.Typer(invoke_without_command=True, help="Measure what is promised, beside its rivals.")
 app.add_typer(bench_app, name="bench")
 runs_app = typer.Typer(no_args_is_help=True, help="Runs that ended without a submission: try again, or give up.")
 app.add_typer(runs_app, name="runs")
@@ -31,6 +31,7 @@ Home = Annotated[
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
 Runs = Annotated[list[str] | None, typer.Argument(help="Ids of runs, as `flfleet status --json` shows them.")]
 AllDead = Annotated[bool, typer.Option("--all-dead", help="Every run that is dead.")]
+Quick = Annotated[bool, typer.Option("--quick", help="A tenth of the work.")]
 DEFAULT_HOME = Path("fleet")
 
 
@@ -226,6 +227,40 @@ def evidence_show(
     from cli.verification import show_evidence
 
     show_evidence(home, block, as_json=json)
+
+
+@bench_app.callback()
+def bench(context: typer.Context, json: Json = False, quick: Quick = False, home: Home = DEFAULT_HOME) -> None:
+    """Measure what is promised, beside its rivals; without a name: curve.
+
+    Example: flfleet bench --json
+    """
+    if context.invoked_subcommand is None:
+        bench_curve(json, quick, home)
+    elif json or quick:
+        raise typer.BadParameter(f"options go behind the name: flfleet bench {context.invoked_subcommand} ...")
+
+
+@bench_app.command("curve")
+def bench_curve(json: Json = False, quick: Quick = False, home: Home = DEFAULT_HOME) -> None:
+    """Measure encryption and aggregation on one core beside coincurve, TenSEAL and the port limit.
+
+    Example: flfleet bench curve --quick
+    """
+    from cli.bench import Suite, run_bench
+
+    run_bench(Suite.CURVE, home, as_json=json, quick=quick)
+
+
+@bench_app.command("compress")
+def bench_compress(json: Json = False, quick: Quick = False, home: Home = DEFAULT_HOME) -> None:
+    """Measure compression and the vote for the next support beside plain numpy, with the memory that each takes.
+
+    Example: flfleet bench compress --json
+    """
+    from cli.bench import Suite, run_bench
+
+    run_bench(Suite.COMPRESS, home, as_json=json, quick=quick)
 
 
 @bench_app.command("pipeline")

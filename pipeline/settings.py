@@ -112,6 +112,12 @@ class Settings(BaseSettings):
         description="How long openings and payloads stay after the last deadline of votes and reveal that a task names",
     )
     curve_kernel: str = Field("auto", description="auto, reference, scalar or ifma")
+    curve_threads: int = Field(1, ge=1, description="Threads of one worker process that share a curve job")
+    slice_groups: int = Field(
+        2**18,
+        ge=1,
+        description="Groups that an aggregate worker adds up at a time; a larger round is shared by workers",
+    )
     cache_dir: Path | None = Field(
         None, description="Folder of compiled kernels and curve tables; none: in the home folder"
     )

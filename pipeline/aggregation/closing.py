@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 
 from pipeline.aggregation.block import NewModel, form_block
 from pipeline.aggregation.board_files import model_url, upload_model
-from pipeline.aggregation.decrypt import Aggregate, aggregate
+from pipeline.aggregation.decrypt import Aggregate
 from pipeline.aggregation.desk import AggregatorDesk
-from pipeline.aggregation.function_key import build_request, check_key, own_stream_key
+from pipeline.aggregation.function_key import build_request, check_key
+from pipeline.aggregation.slicing import Unfinished, cut, join, sum_of
 from pipeline.aggregation.support import next_support
-from pipeline.aggregation.verification import body_of
 from pipeline.aggregation.voting import Outcome, outcome
 from pipeline.errors import Corrupt, Malformed, Misconfigured, Rejected, Retryable
 from pipeline.parties.http import RefusedByParty, send
@@ -91,7 +91,7 @@ def close_round(desk: AggregatorDesk, task_id: str, number: int) -> bool:
     """Takes all steps that are due; False where the round is not being closed, or a live worker has it.
 
     What the other side did wrong aborts the round. Raises Retryable, Misconfigured and Corrupt after the reason is shown
-    in the ledger: the next tick tries again.
+    in the ledger: the next tick tries again. A large round is given back while its slices are added up (`slicing.due`).
     """
     lease = desk.rounds.claim(task_id, number)
     if lease is None:
@@ -109,6 +109,9 @@ def close_round(desk: AggregatorDesk, task_id: str, number: int) -> bool:
                 if following is closing:
                     break  # it waits for votes
                 closing = following
+        except Unfinished as error:
+            desk.rounds.release(lease, reason=str(error))
+            return True
         except Rejected as error:
             _abort(closing, *error.reasons)
             return True
@@ -170,23 +173,25 @@ def receive_key(closing: Closing) -> Closing:
 
 
 def add_up(closing: Closing) -> Closing:
-    """Removes the masks and takes the logarithms: X, and what was dropped."""
-    desk, task, groups = closing.desk, closing.task, closing.groups
-    stored = {one.header.submission_hash: one for one in closing.participants()}
-    request, key = closing.request(), closing.key()
-    check_key(task, request, key, groups)
-    headers = [entry.header for entry in request.submissions]
-    points = [
-        desk.kernel.read_points32(body_of(desk, stored[header.submission_hash]).ciphertext, groups + 1)
-        for header in headers
-    ]
-    streams = [own_stream_key("agg", task, header, desk.key) for header in headers]
-    total = aggregate(task, closing.row.coordinates, points, streams, key, desk.kernel)
-    return closing.advance(
-        aggregate=desk.artifacts.put(total.encoded, durable=True),
-        mask_sums=desk.artifacts.put(total.mask_sums, durable=True),
-        dropped=total.dropped,
-    )
+    """Removes the masks and takes the logarithms: X, and what was dropped.
+
+    A round of one slice is added up here; a larger one by all workers, which send it here again when they are done.
+    """
+    desk, task, row = closing.desk, closing.task, closing.row
+    slices = desk.slices.all(row.request_hash)
+    if not slices:
+        check_key(task, closing.request(), closing.key(), closing.groups)
+        pieces = cut(closing.groups, desk.settings.slice_groups)
+        if len(pieces) == 1:
+            total = sum_of(desk, closing.round, pieces[0])
+            return closing.advance(
+                aggregate=desk.artifacts.put(total.encoded, durable=True),
+                mask_sums=desk.artifacts.put(total.mask_sums, durable=True),
+                dropped=total.dropped,
+            )
+        slices = desk.slices.plan(task.task_id, task.round, row.request_hash, pieces)
+    joined = join(desk, slices)
+    return closing.advance(aggregate=joined.aggregate, mask_sums=joined.mask_sums, dropped=joined.dropped)
 
 
 def renew_model(closing: Closing) -> Closing:
@@ -264,7 +269,7 @@ def _abort(closing: Closing, *reasons: str) -> None:
 
 def _aggregate(closing: Closing) -> Aggregate:
     artifacts, row = closing.desk.artifacts, closing.row
-    values = np.frombuffer(artifacts.get(row.aggregate), dtype="<i8").astype(np.int64)
+    values = np.frombuffer(artifacts.mapped(row.aggregate), dtype="<i8").astype(np.int64, copy=False)
     return Aggregate(values=values, dropped=list(row.dropped), mask_sums=artifacts.get(row.mask_sums))
 
 

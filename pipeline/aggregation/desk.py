@@ -12,6 +12,7 @@ from pipeline.stores.artifacts import ArtifactStore
 from pipeline.stores.database import open_database
 from pipeline.stores.keys import party_key
 from pipeline.stores.rounds import RoundLedger
+from pipeline.stores.slices import SliceLedger
 from pipeline.stores.submissions import SubmissionLedger
 from pipeline.stores.verdicts import VerdictLedger
 
@@ -24,12 +25,13 @@ class AggregatorDesk:
     rounds: RoundLedger
     submissions: SubmissionLedger
     verdicts: VerdictLedger
+    slices: SliceLedger
     artifacts: ArtifactStore
 
     @property
     def kernel(self) -> Kernel:
         """Made once a process."""
-        return kernel(self.settings.curve_kernel, self.settings.cache)
+        return kernel(self.settings.curve_kernel, self.settings.cache, self.settings.curve_threads)
 
     @cached_property
     def key(self) -> SecretKey:
@@ -41,6 +43,7 @@ class AggregatorDesk:
         self.rounds.close()
         self.submissions.close()
         self.verdicts.close()
+        self.slices.close()
 
 
 def open_desk(settings: Settings) -> AggregatorDesk:
@@ -51,6 +54,7 @@ def open_desk(settings: Settings) -> AggregatorDesk:
         rounds=RoundLedger(engine, lease_seconds=settings.lease_seconds),
         submissions=SubmissionLedger(engine, lease_seconds=settings.lease_seconds),
         verdicts=VerdictLedger(engine),
+        slices=SliceLedger(engine, lease_seconds=settings.lease_seconds),
         artifacts=ArtifactStore(settings.artifacts, settings.cache / "scratch"),
     )
 

@@ -29,7 +29,7 @@ class PublisherDesk:
     @property
     def kernel(self) -> Kernel:
         """Made once a process."""
-        return kernel(self.settings.curve_kernel, self.settings.cache)
+        return kernel(self.settings.curve_kernel, self.settings.cache, self.settings.curve_threads)
 
     @cached_property
     def key(self) -> SecretKey:
