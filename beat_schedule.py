@@ -14,6 +14,8 @@ class Intervals(Protocol):
     def sweep_seconds(self) -> float: ...  # noqa: D102
     @property
     def prune_seconds(self) -> float: ...  # noqa: D102
+    @property
+    def verify_seconds(self) -> float: ...  # noqa: D102
 
 
 #: role -> entry -> (task name, queue, the setting that says how often)
@@ -22,6 +24,7 @@ TIMETABLE: dict[str, dict[str, tuple[str, str, str]]] = {
         "look for open tasks": ("flfleet.poll", "control", "poll_seconds"),
         "re-drive runs that nobody works on": ("flfleet.sweep", "control", "sweep_seconds"),
         "remove what nothing needs": ("flfleet.prune", "control", "prune_seconds"),
+        "verify blocks, vote, reveal": ("flfleet.verify", "verify", "verify_seconds"),
     },
     "aggregator": {
         "adopt open tasks": ("flfleet.aggregate.adopt", "aggregate", "poll_seconds"),

@@ -147,6 +147,9 @@ def text(table: list[Row]) -> str:
         far = "" if row.limit is None else f"{row.ns / row.limit:.2f}"
         rivals = ", ".join(f"{rival} {times:.1f}x" for rival, times in row.vs.items())
         size = "" if row.size is None else f"  {row.size:.2f} bytes"
+        if row.peak is not None:
+            others = "".join(f" ({rival} {peak / 2**20:.0f})" for rival, peak in row.peaks.items())
+            size += f"  {row.peak / 2**20:.0f} MiB{others}"
         lines.append(f"{row.name:44}{row.ns:10.1f}{1000 / row.ns:8.2f}{limit:>8}{far:>8}  {rivals}{size}")
     if not tenseal_rival.installed():
         lines.append("tenseal is not installed: skipped")

@@ -29,6 +29,9 @@ class Row:
     vs: dict[str, float] = field(default_factory=dict)
     #: Bytes per item on the wire, where that is the point.
     size: float | None = None
+    #: Most bytes allocated at once, and those of each rival, where that is the point.
+    peak: int | None = None
+    peaks: dict[str, int] = field(default_factory=dict)
 
     def as_json(self) -> dict[str, Any]:
         """The form of `flfleet bench --json`."""
@@ -40,4 +43,8 @@ class Row:
             "vs": {rival: round(times, 2) for rival, times in self.vs.items()},
             "limit": None if self.limit is None else round(self.limit, 1),
         }
-        return row if self.size is None else {**row, "bytesPerItem": round(self.size, 3)}
+        if self.size is not None:
+            row["bytesPerItem"] = round(self.size, 3)
+        if self.peak is not None:
+            row |= {"peakBytes": self.peak, "peakBytesOf": self.peaks}
+        return row

@@ -16,7 +16,9 @@ app = typer.Typer(
 )
 keys_app = typer.Typer(no_args_is_help=True, help="Identities: make and show key pairs.")
 app.add_typer(keys_app, name="keys")
-bench_app = typer.Typer(no_args_is_help=True, help="Measure what is promised, beside its rivals.")
+evidence_app = typer.Typer(no_args_is_help=True, help="Blocks that were found INVALID.")
+app.add_typer(evidence_app, name="evidence")
+bench_app = typer.Typer(invoke_without_command=True, help="Measure what is promised, beside its rivals.")
 app.add_typer(bench_app, name="bench")
 runs_app = typer.Typer(no_args_is_help=True, help="Runs that ended without a submission: try again, or give up.")
 app.add_typer(runs_app, name="runs")
@@ -29,6 +31,7 @@ Home = Annotated[
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
 Runs = Annotated[list[str] | None, typer.Argument(help="Ids of runs, as `flfleet status --json` shows them.")]
 AllDead = Annotated[bool, typer.Option("--all-dead", help="Every run that is dead.")]
+Quick = Annotated[bool, typer.Option("--quick", help="A tenth of the work.")]
 DEFAULT_HOME = Path("fleet")
 
 
@@ -177,6 +180,87 @@ def warmup(
     from cli.warmup import warm_up
 
     warm_up(home, kernel, as_json=json)
+
+
+@app.command()
+def rewards(home: Home = DEFAULT_HOME, json: Json = False) -> None:
+    """Show what each identity was paid: its revealed score and its share of every settled round."""
+    from cli.verification import show_rewards
+
+    show_rewards(home, as_json=json)
+
+
+@app.command()
+def verify(
+    block: Annotated[str | None, typer.Argument(help="A block's address.", metavar="BLOCK-URL")] = None,
+    chain: Annotated[
+        str | None, typer.Option(help="Walk a task's blocks back to its first task.", metavar="TASK")
+    ] = None,
+    home: Home = DEFAULT_HOME,
+    json: Json = False,
+) -> None:
+    """Check an aggregator: every check of a block that a miner makes, or a task's whole chain of blocks. Needs no key.
+
+    Example: flfleet verify http://aggregator:3001/aggregator/blocks/0x..
+    """
+    from cli.verification import verify_block, verify_chain
+    from tasks.logs import configure
+
+    configure()
+    if (block is None) == (chain is None):
+        raise Misconfigured("verify takes either a block's address or --chain TASK")
+    if block is not None:
+        holds = verify_block(home, block, as_json=json)
+    else:
+        assert chain is not None
+        holds = verify_chain(home, chain, as_json=json)
+    raise typer.Exit(Exit.OK if holds else Exit.FAILED)
+
+
+@evidence_app.command("show")
+def evidence_show(
+    block: Annotated[str | None, typer.Argument(help="Only this block's, whole.", metavar="BLOCK-HASH")] = None,
+    home: Home = DEFAULT_HOME,
+    json: Json = False,
+) -> None:
+    """Show the blocks that this fleet found INVALID, and what is wrong with each."""
+    from cli.verification import show_evidence
+
+    show_evidence(home, block, as_json=json)
+
+
+@bench_app.callback()
+def bench(context: typer.Context, json: Json = False, quick: Quick = False, home: Home = DEFAULT_HOME) -> None:
+    """Measure what is promised, beside its rivals; without a name: curve.
+
+    Example: flfleet bench --json
+    """
+    if context.invoked_subcommand is None:
+        bench_curve(json, quick, home)
+    elif json or quick:
+        raise typer.BadParameter(f"options go behind the name: flfleet bench {context.invoked_subcommand} ...")
+
+
+@bench_app.command("curve")
+def bench_curve(json: Json = False, quick: Quick = False, home: Home = DEFAULT_HOME) -> None:
+    """Measure encryption and aggregation on one core beside coincurve, TenSEAL and the port limit.
+
+    Example: flfleet bench curve --quick
+    """
+    from cli.bench import Suite, run_bench
+
+    run_bench(Suite.CURVE, home, as_json=json, quick=quick)
+
+
+@bench_app.command("compress")
+def bench_compress(json: Json = False, quick: Quick = False, home: Home = DEFAULT_HOME) -> None:
+    """Measure compression and the vote for the next support beside plain numpy, with the memory that each takes.
+
+    Example: flfleet bench compress --json
+    """
+    from cli.bench import Suite, run_bench
+
+    run_bench(Suite.COMPRESS, home, as_json=json, quick=quick)
 
 
 @bench_app.command("pipeline")

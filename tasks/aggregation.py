@@ -4,7 +4,7 @@ import time
 
 import structlog
 
-from pipeline.aggregation import adoption, closing, deadlines, verification
+from pipeline.aggregation import adoption, closing, deadlines, settling, slicing, verification
 from pipeline.aggregation.desk import desk
 from pipeline.errors import Corrupt, Misconfigured, Rejected, Retryable
 from pipeline.parties.backend import UnreadableTask, open_tasks
@@ -44,15 +44,42 @@ def verify(submission: int) -> None:
 
 @app.task(name="flfleet.aggregate.close_round", throws=_SAID)
 def close_round(task_id: str, number: int) -> None:
-    """Takes a round from its last submission to its block."""
+    """Takes a round from its last submission to its block; a large one's sum is shared with every worker of the queue."""
     closing.close_round(desk(), task_id, number)
+    _send_slices(task_id, number)
+
+
+@app.task(name="flfleet.aggregate.slice", throws=_SAID)
+def add_slice(task_id: str, number: int, index: int) -> None:
+    """Adds up one slice of a round; the last one closes the round."""
+    if slicing.add_slice(desk(), task_id, number, index):
+        close_round.apply_async((task_id, number))
+
+
+@app.task(name="flfleet.aggregate.settle", throws=_SAID)
+def settle() -> None:
+    """Settles the published rounds in which all scores are revealed, or whose time is up."""
+    settling.settle_due(desk(), time.time())
 
 
 @app.task(name="flfleet.aggregate.tick", throws=_SAID)
 def tick() -> None:
     """Closes what is over, and sends again what nobody works on. A message that is not taken by the next tick is dropped."""
-    expires = max(current().sweep_seconds, 1.0)
+    expires = _one_turn()
     for number in verification.due(desk(), idle_seconds=_IDLE_SECONDS):
         verify.apply_async((number,), expires=expires)
     for task_id, number in deadlines.rounds_due(desk(), time.time()):
         close_round.apply_async((task_id, number), expires=expires)
+    settle.apply_async(expires=expires)
+
+
+def _send_slices(task_id: str, number: int) -> None:
+    """Hints to the slices that nobody works on. Every tick comes by here, so one that waits for a turn is sent again."""
+    found = desk().rounds.find(task_id, number)
+    for index in [] if found is None else slicing.due(desk(), found):
+        add_slice.apply_async((task_id, number, index), expires=_one_turn())
+
+
+def _one_turn() -> float:
+    """Seconds until the next tick."""
+    return max(current().sweep_seconds, 1.0)

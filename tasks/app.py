@@ -18,12 +18,14 @@ from pipeline.stages.contract import Stage
 from tasks.devices import pool_settings
 from tasks.keeper import LeaseKeeper
 
-#: Queues besides the seven stages': control carries polls and sweeps; aggregate and publish are the other parties' work.
-CONTROL, AGGREGATE, PUBLISH = "control", "aggregate", "publish"
-QUEUES = (*(stage.value for stage in Stage), CONTROL, AGGREGATE, PUBLISH)
+#: Queues besides the seven stages': control carries polls and sweeps, verify long audits that must not hold them up;
+#: aggregate and publish are the other parties' work.
+CONTROL, VERIFY, AGGREGATE, PUBLISH = "control", "verify", "aggregate", "publish"
+QUEUES = (*(stage.value for stage in Stage), CONTROL, VERIFY, AGGREGATE, PUBLISH)
 #: Task names to queues; everything else is control's.
 ROUTES = {
     **{f"flfleet.{stage}": {"queue": stage.value} for stage in Stage},
+    "flfleet.verify": {"queue": VERIFY},
     "flfleet.aggregate.*": {"queue": AGGREGATE},
     "flfleet.publish.*": {"queue": PUBLISH},
 }
@@ -112,6 +114,7 @@ app = Celery(
         "tasks.stages",
         "tasks.polling",
         "tasks.sweeping",
+        "tasks.verification",
         "tasks.aggregation",
         "tasks.publishing",
         "tasks.retention",

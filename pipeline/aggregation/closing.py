@@ -1,6 +1,6 @@
 """An aggregator closes a round, step by step; each step's result is stored before the next begins, so a restart goes on.
 
-request -> key -> sum -> model -> accuracy -> upload -> block -> status
+request -> key -> sum -> model -> accuracy -> upload -> block -> votes -> status
 """
 
 import time
@@ -13,14 +13,15 @@ from numpy.typing import NDArray
 
 from pipeline.aggregation.block import NewModel, form_block
 from pipeline.aggregation.board_files import model_url, upload_model
-from pipeline.aggregation.decrypt import Aggregate, aggregate
+from pipeline.aggregation.decrypt import Aggregate
 from pipeline.aggregation.desk import AggregatorDesk
-from pipeline.aggregation.function_key import build_request, check_key, own_stream_key
+from pipeline.aggregation.function_key import build_request, check_key
+from pipeline.aggregation.slicing import Unfinished, cut, join, sum_of
 from pipeline.aggregation.support import next_support
-from pipeline.aggregation.verification import body_of
+from pipeline.aggregation.voting import Outcome, outcome
 from pipeline.errors import Corrupt, Malformed, Misconfigured, Rejected, Retryable
 from pipeline.parties.http import RefusedByParty, send
-from pipeline.protocol.block import Audit
+from pipeline.protocol.block import Audit, Block
 from pipeline.protocol.encodings import indices_from_bitmap
 from pipeline.protocol.function_key import FunctionKey, KeyRequest, SignedHeader
 from pipeline.protocol.signing import canonical
@@ -90,7 +91,7 @@ def close_round(desk: AggregatorDesk, task_id: str, number: int) -> bool:
     """Takes all steps that are due; False where the round is not being closed, or a live worker has it.
 
     What the other side did wrong aborts the round. Raises Retryable, Misconfigured and Corrupt after the reason is shown
-    in the ledger: the next tick tries again.
+    in the ledger: the next tick tries again. A large round is given back while its slices are added up (`slicing.due`).
     """
     lease = desk.rounds.claim(task_id, number)
     if lease is None:
@@ -104,7 +105,13 @@ def close_round(desk: AggregatorDesk, task_id: str, number: int) -> bool:
     with renewed(lambda: desk.rounds.renew(lease), desk.rounds.lease_seconds):
         try:
             while closing.round.state in (RoundState.CLOSING, RoundState.AWAITING_VERIFICATION):
-                closing = next_step(closing)(closing)
+                following = next_step(closing)(closing)
+                if following is closing:
+                    break  # it waits for votes
+                closing = following
+        except Unfinished as error:
+            desk.rounds.release(lease, reason=str(error))
+            return True
         except Rejected as error:
             _abort(closing, *error.reasons)
             return True
@@ -166,23 +173,25 @@ def receive_key(closing: Closing) -> Closing:
 
 
 def add_up(closing: Closing) -> Closing:
-    """Removes the masks and takes the logarithms: X, and what was dropped."""
-    desk, task, groups = closing.desk, closing.task, closing.groups
-    stored = {one.header.submission_hash: one for one in closing.participants()}
-    request, key = closing.request(), closing.key()
-    check_key(task, request, key, groups)
-    headers = [entry.header for entry in request.submissions]
-    points = [
-        desk.kernel.read_points32(body_of(desk, stored[header.submission_hash]).ciphertext, groups + 1)
-        for header in headers
-    ]
-    streams = [own_stream_key("agg", task, header, desk.key) for header in headers]
-    total = aggregate(task, closing.row.coordinates, points, streams, key, desk.kernel)
-    return closing.advance(
-        aggregate=desk.artifacts.put(total.encoded, durable=True),
-        mask_sums=desk.artifacts.put(total.mask_sums, durable=True),
-        dropped=total.dropped,
-    )
+    """Removes the masks and takes the logarithms: X, and what was dropped.
+
+    A round of one slice is added up here; a larger one by all workers, which send it here again when they are done.
+    """
+    desk, task, row = closing.desk, closing.task, closing.row
+    slices = desk.slices.all(row.request_hash)
+    if not slices:
+        check_key(task, closing.request(), closing.key(), closing.groups)
+        pieces = cut(closing.groups, desk.settings.slice_groups)
+        if len(pieces) == 1:
+            total = sum_of(desk, closing.round, pieces[0])
+            return closing.advance(
+                aggregate=desk.artifacts.put(total.encoded, durable=True),
+                mask_sums=desk.artifacts.put(total.mask_sums, durable=True),
+                dropped=total.dropped,
+            )
+        slices = desk.slices.plan(task.task_id, task.round, row.request_hash, pieces)
+    joined = join(desk, slices)
+    return closing.advance(aggregate=joined.aggregate, mask_sums=joined.mask_sums, dropped=joined.dropped)
 
 
 def renew_model(closing: Closing) -> Closing:
@@ -237,8 +246,14 @@ def form(closing: Closing) -> Closing:
 
 
 def conclude(closing: Closing) -> Closing:
-    """The status. Until there are votes, a block counts as verified at once."""
-    task = closing.task
+    """The status that the participants' votes give; the same `closing` while they are still open."""
+    task, desk = closing.task, closing.desk
+    block = Block.decode(closing.row.block.encode())
+    said, reason = outcome(block, desk.verdicts.votes(block.block_hash), time.time(), task.timeout)
+    if said is Outcome.OPEN:
+        return closing
+    if said is Outcome.REJECTED:
+        return closing.advance(state=RoundState.REJECTED, reason=reason)
     if task.expected_accuracy is None or closing.row.accuracy >= task.expected_accuracy:
         return closing.advance(state=RoundState.PUBLISHED, reason=None)
     if task.round < task.max_rounds:
@@ -254,7 +269,7 @@ def _abort(closing: Closing, *reasons: str) -> None:
 
 def _aggregate(closing: Closing) -> Aggregate:
     artifacts, row = closing.desk.artifacts, closing.row
-    values = np.frombuffer(artifacts.get(row.aggregate), dtype="<i8").astype(np.int64)
+    values = np.frombuffer(artifacts.mapped(row.aggregate), dtype="<i8").astype(np.int64, copy=False)
     return Aggregate(values=values, dropped=list(row.dropped), mask_sums=artifacts.get(row.mask_sums))
 
 

@@ -1,10 +1,13 @@
 """What a submission must be to get in (PROTOCOL.md section 5). Pure: rounds, duplicates and storage are the service's."""
 
+from collections.abc import Iterator
+
 from pipeline.aggregation.findings import Findings
 from pipeline.curve.contract import Kernel, Points
 from pipeline.errors import Malformed
+from pipeline.nddfe.ciphertext import Bytes, Ciphertext
 from pipeline.nddfe.proof import verify
-from pipeline.protocol.encodings import address_of, ceil_ratio, indices_from_bitmap, keccak256, to_hex
+from pipeline.protocol.encodings import address_of, ceil_ratio, indices_from_bitmap, keccak256, keccak256_of, to_hex
 from pipeline.protocol.signing import check_signature
 from pipeline.protocol.submission import Header, Submission
 from pipeline.protocol.task import Task
@@ -47,27 +50,48 @@ def check_wish(task: Task, header: Header, wish: bytes | None) -> None:
     findings.raise_any()
 
 
-def check_submission(task: Task, submission: Submission, support_size: int, kernel: Kernel) -> Points:
-    """Returns U_0 .. U_G, uint64[G + 1, 8], of a submission that may get in.
+def check_submission(task: Task, submission: Submission, support_size: int, kernel: Kernel) -> Ciphertext:
+    """Returns the points U_0 .. U_G of a submission that may get in; see `check_parts`."""
+    whole = submission.ciphertext
+    return check_parts(task, submission.header, submission.signature, whole, submission.wish, support_size, kernel)
+
+
+def check_parts(
+    task: Task,
+    header: Header,
+    signature: str,
+    ciphertext: Bytes,
+    wish: bytes | None,
+    support_size: int,
+    kernel: Kernel,
+) -> Ciphertext:
+    """The same for a ciphertext that may lie on disk: it is hashed, read and combined in pieces, so memory stays small.
 
     Raises Rejected with every reason that was found; BadSignature, Malformed or BadProof where all are of that kind.
     """
-    findings, header = Findings(), submission.header
+    findings, points = Findings(), None
     with findings.gather():
-        check_header(task, header, submission.signature)
+        check_header(task, header, signature)
     with findings.gather():
-        check_wish(task, header, submission.wish)
-    found = to_hex(keccak256(submission.ciphertext))
+        check_wish(task, header, wish)
+    found = to_hex(keccak256_of(ciphertext))
     findings.require(
         found == header.ciphertext_hash, f"ciphertext hash: expected {header.ciphertext_hash}, got {found}"
     )
-    points: Points | None = None
     with findings.gather("ciphertext: "):
-        points = kernel.read_points32(submission.ciphertext, task.groups(support_size) + 1)
+        points = Ciphertext(ciphertext, task.groups(support_size) + 1)
     if points is not None:
+        # What a piece refuses while it is read is the ciphertext's fault, what the sum refuses is the proof's.
         with findings.gather():
-            verify(kernel, task.publisher_key, header.statement_hash, points, header.proof)
+            verify(kernel, task.publisher_key, header.statement_hash, _told(points.pieces(kernel)), header.proof)
     findings.raise_any()
-    if points is None:
-        raise Malformed("ciphertext: no points")
+    assert points is not None
     return points
+
+
+def _told(pieces: Iterator[Points]) -> Iterator[Points]:
+    """The pieces; one that cannot be read says that it is the ciphertext's."""
+    try:
+        yield from pieces
+    except Malformed as error:
+        raise Malformed(*(f"ciphertext: {reason}" for reason in error.reasons)) from None

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from pipeline.curve.arrays import bytes_from_words
-from pipeline.curve.contract import Kernel, Points
+from pipeline.curve.contract import Kernel
+from pipeline.nddfe.ciphertext import Bytes, Ciphertext
 from pipeline.nddfe.decrypt import decrypt
 from pipeline.nddfe.keystream import masks
 from pipeline.nddfe.mask_sum import chunks
@@ -35,28 +36,45 @@ class Aggregate:
 def aggregate(
     task: Task,
     support_size: int,
-    submissions: Sequence[Points],
+    submissions: Sequence[Ciphertext],
     own_streams: Sequence[bytes],
     key: FunctionKey,
     kernel: Kernel,
 ) -> Aggregate:
-    """Decrypts the sum. `submissions`: U_0 .. U_G each (`check_submission`); `own_streams`: K_agg of each; `key` is checked.
+    """Decrypts the sum. `submissions`: U_0 .. U_G each (`check_submission`); `own_streams`: K_agg of each; `key` is checked."""
+    everything = range(task.groups(support_size))
+    return aggregate_slice(task, support_size, submissions, own_streams, key.key, kernel, everything)
 
-    Works chunk by chunk, so that masks and partial sums stay small whatever the dimension.
+
+def aggregate_slice(
+    task: Task,
+    support_size: int,
+    submissions: Sequence[Ciphertext],
+    own_streams: Sequence[bytes],
+    key: Bytes,
+    kernel: Kernel,
+    groups: range,
+) -> Aggregate:
+    """The sum of these groups alone: the coordinates in them, the dropped ones by their numbers in the round, their M_g.
+
+    `key`: all k_g, 32 bytes each. Works chunk by chunk, so that points, masks and partial sums stay small whatever the
+    dimension; of ciphertexts and key only the slice's part is read.
     """
-    groups, pack = task.groups(support_size), task.quantization.pack
+    whole, pack = task.groups(support_size), task.quantization.pack
     if len(submissions) != len(own_streams):
         raise ValueError(f"{len(submissions)} submissions, but {len(own_streams)} mask streams")
-    if any(len(points) != groups + 1 for points in submissions):
-        raise ValueError(f"every submission must have {groups + 1} points")
+    if any(len(points) != whole + 1 for points in submissions):
+        raise ValueError(f"every submission must have {whole + 1} points")
     values: list[Values] = [np.zeros(0, dtype=np.int64)]
     dropped: list[int] = []
     mask_sums: list[bytes] = []
-    for first, count in chunks(groups):
+    for start, count in chunks(len(groups)):
+        first = groups.start + start
         own = [masks(kernel, stream, first, count) for stream in own_streams]
-        M = kernel.add_scalars([kernel.reduce(key.key[32 * first : 32 * (first + count)]), *own])
+        M = kernel.add_scalars([kernel.reduce(bytes(key[32 * first : 32 * (first + count)])), *own])
         coordinates = min(support_size - first * pack, count * pack)
-        part, bad = decrypt(kernel, task, coordinates, [points[first : first + count] for points in submissions], M)
+        points = [one.read(kernel, first, count) for one in submissions]
+        part, bad = decrypt(kernel, task, coordinates, points, M)
         values.append(part)
         dropped += [first + group for group in bad]
         mask_sums.append(bytes_from_words(M))

@@ -12,7 +12,9 @@ from pipeline.stores.artifacts import ArtifactStore
 from pipeline.stores.database import open_database
 from pipeline.stores.keys import party_key
 from pipeline.stores.rounds import RoundLedger
+from pipeline.stores.slices import SliceLedger
 from pipeline.stores.submissions import SubmissionLedger
+from pipeline.stores.verdicts import VerdictLedger
 
 
 @dataclass(frozen=True)
@@ -22,12 +24,14 @@ class AggregatorDesk:
     settings: Settings
     rounds: RoundLedger
     submissions: SubmissionLedger
+    verdicts: VerdictLedger
+    slices: SliceLedger
     artifacts: ArtifactStore
 
     @property
     def kernel(self) -> Kernel:
         """Made once a process."""
-        return kernel(self.settings.curve_kernel, self.settings.cache)
+        return kernel(self.settings.curve_kernel, self.settings.cache, self.settings.curve_threads)
 
     @cached_property
     def key(self) -> SecretKey:
@@ -38,6 +42,8 @@ class AggregatorDesk:
         """Gives the ledger's connections back."""
         self.rounds.close()
         self.submissions.close()
+        self.verdicts.close()
+        self.slices.close()
 
 
 def open_desk(settings: Settings) -> AggregatorDesk:
@@ -47,6 +53,8 @@ def open_desk(settings: Settings) -> AggregatorDesk:
         settings=settings,
         rounds=RoundLedger(engine, lease_seconds=settings.lease_seconds),
         submissions=SubmissionLedger(engine, lease_seconds=settings.lease_seconds),
+        verdicts=VerdictLedger(engine),
+        slices=SliceLedger(engine, lease_seconds=settings.lease_seconds),
         artifacts=ArtifactStore(settings.artifacts, settings.cache / "scratch"),
     )
 

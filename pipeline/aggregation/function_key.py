@@ -4,6 +4,8 @@
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import numpy as np
+
 from pipeline.aggregation.collect import check_header
 from pipeline.aggregation.findings import Findings
 from pipeline.curve.arrays import bytes_from_words
@@ -128,9 +130,14 @@ def check_key_signature(task: Task, request: KeyRequest, key_hash: str, signatur
 
 def below_q(words: bytes) -> bool:
     """Whether each 32-byte word is a scalar in its only form."""
-    order = Q.to_bytes(32, "big")
-    # Big-endian words of one length compare as bytes do.
-    return all(words[at : at + 32] < order for at in range(0, len(words), 32))
+    limbs = np.frombuffer(words, dtype=">u8").reshape(-1, 4)
+    reached = np.ones(len(limbs), dtype=np.bool_)  # every limb so far is q's own
+    beyond = np.zeros(len(limbs), dtype=np.bool_)
+    for at in range(4):
+        limb = np.uint64(Q >> (192 - 64 * at) & 2**64 - 1)
+        beyond |= reached & (limbs[:, at] > limb)
+        reached &= limbs[:, at] == limb
+    return not (beyond | reached).any()
 
 
 def _sums(kernel: Kernel, streams: Sequence[bytes], group_count: int) -> Iterator[bytes]:

@@ -2,7 +2,7 @@
 
 import time
 
-from pipeline.aggregation.collect import check_submission
+from pipeline.aggregation.collect import check_parts
 from pipeline.aggregation.desk import AggregatorDesk
 from pipeline.errors import Corrupt, Misconfigured, Rejected, Retryable
 from pipeline.protocol.signing import SecretKey, canonical
@@ -67,7 +67,9 @@ def _judge(desk: AggregatorDesk, stored: Stored) -> bool:
 def _check(desk: AggregatorDesk, stored: Stored) -> None:
     found = desk.rounds.find(stored.task_id, stored.round)
     assert found is not None, "a submission's round is a foreign key"
-    check_submission(found.task, body_of(desk, stored), found.row.coordinates, desk.kernel)
+    wish = None if stored.wish is None else desk.artifacts.get(stored.wish)
+    ciphertext = desk.artifacts.mapped(stored.ciphertext)
+    check_parts(found.task, stored.header, stored.signature, ciphertext, wish, found.row.coordinates, desk.kernel)
 
 
 def _accept(desk: AggregatorDesk, stored: Stored) -> bool:

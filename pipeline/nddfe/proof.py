@@ -4,6 +4,8 @@ Legend: h0 the statement's hash; rho the weights; V = sum rho_g U_g = a*pk_TP + 
 b = sum rho_g m_g; T = beta*H; chi the challenge; z = beta + chi*b.
 """
 
+from collections.abc import Iterable
+
 import numpy as np
 
 from pipeline.curve.arrays import point33_from_point, point_from_point33, words_from_ints
@@ -11,7 +13,7 @@ from pipeline.curve.contract import Kernel, Points, Q
 from pipeline.curve.generators import H
 from pipeline.errors import BadProof, Malformed
 from pipeline.nddfe.keystream import weights
-from pipeline.nddfe.mask_sum import chunks, weights_key
+from pipeline.nddfe.mask_sum import weights_key
 from pipeline.protocol.encodings import sha256
 from pipeline.protocol.submission import Proof
 
@@ -24,9 +26,9 @@ def prove(kernel: Kernel, publisher_key: bytes, statement_hash: bytes, a: int, b
     return Proof(t=T, a=a, z=(beta + chi * b) % Q)
 
 
-def verify(kernel: Kernel, publisher_key: bytes, statement_hash: bytes, points: Points, proof: Proof) -> None:
-    """Checks z*H == T + chi*(V - a*pk_TP) over all G + 1 points. Raises BadProof."""
-    V = _combination(kernel, statement_hash, points)
+def verify(kernel: Kernel, publisher_key: bytes, statement_hash: bytes, pieces: Iterable[Points], proof: Proof) -> None:
+    """Checks z*H == T + chi*(V - a*pk_TP) over all G + 1 points, which come in order, a piece at a time. Raises BadProof."""
+    V = _combination(kernel, statement_hash, pieces)
     try:
         chi = _challenge(statement_hash, point33_from_point(V), proof.a, proof.t)
     except Malformed:
@@ -40,10 +42,12 @@ def verify(kernel: Kernel, publisher_key: bytes, statement_hash: bytes, points: 
         raise BadProof("proof of encryption fails: the sender does not know what these points encrypt")
 
 
-def _combination(kernel: Kernel, statement_hash: bytes, points: Points) -> Points:
+def _combination(kernel: Kernel, statement_hash: bytes, pieces: Iterable[Points]) -> Points:
     """V, shape [1, 8]; infinity possible."""
-    rho = weights_key(statement_hash)
-    parts = [kernel.weighted_sum(points[at : at + n], weights(rho, at, n)) for at, n in chunks(len(points))]
+    rho, first, parts = weights_key(statement_hash), 0, []
+    for points in pieces:
+        parts.append(kernel.weighted_sum(points, weights(rho, first, len(points))))
+        first += len(points)
     return kernel.weighted_sum(np.concatenate(parts), _ones(len(parts)))
 
 

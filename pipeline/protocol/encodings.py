@@ -14,6 +14,8 @@ from pipeline.curve.contract import Q
 from pipeline.errors import Malformed
 
 PROTOCOL = "ndd-fe/1"
+#: Bytes that are hashed at once.
+_PIECE = 1024 * 1024
 _HEX = re.compile(r"0x(?:[0-9a-f]{2})*")
 _PUBLIC_KEY = re.compile(r"(?:0[xX])?([0-9a-fA-F]{64}),(?:0[xX])?([0-9a-fA-F]{64})")
 _ADDRESS = re.compile(r"0x[0-9a-f]{40}")
@@ -91,6 +93,14 @@ def keccak256(data: bytes) -> bytes:
     return keccak(data)
 
 
+def keccak256_of(data: bytes | memoryview) -> bytes:
+    """The same of what may be mapped from disk: read a piece at a time."""
+    state = keccak.new(b"")
+    for at in range(0, len(data), _PIECE):
+        state.update(bytes(data[at : at + _PIECE]))
+    return state.digest()
+
+
 def sha256(data: bytes) -> bytes:
     """SHA-256."""
     return hashlib.sha256(data).digest()
@@ -112,7 +122,13 @@ def indices_from_bitmap(bitmap: bytes, dimension: int, what: str = "bitmap") -> 
     """Ascending indices of the set bits. Raises Malformed: another length, spare bits that are set."""
     if len(bitmap) != (dimension + 7) // 8:
         raise Malformed(f"{what}: expected {(dimension + 7) // 8} bytes for {dimension} bits, got {len(bitmap)}")
-    bits = np.unpackbits(np.frombuffer(bitmap, dtype=np.uint8), bitorder="little")
-    if bits[dimension:].any():
+    data = np.frombuffer(bitmap, dtype=np.uint8)
+    if dimension % 8 and data[-1] >> dimension % 8:
         raise Malformed(f"{what}: spare bits are set")
-    return np.flatnonzero(bits[:dimension])
+    indices, found = np.empty(int(np.bitwise_count(data).sum(dtype=np.int64)), dtype=np.int64), 0
+    for at in range(0, len(data), _PIECE):
+        part = np.flatnonzero(np.unpackbits(data[at : at + _PIECE], bitorder="little"))
+        indices[found : found + len(part)] = part
+        indices[found : found + len(part)] += 8 * at
+        found += len(part)
+    return indices

@@ -1,9 +1,12 @@
 """Stage 4: delta becomes k small integers on the round's support; what does not fit waits for the next round."""
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.learning.compression import compress, returned, wish
+from pipeline.learning.compression import Compressed, compress, returned, wish
+from pipeline.learning.selection import spans
 from pipeline.protocol.block import Block
 from pipeline.protocol.encodings import indices_from_bitmap
 from pipeline.stages.contract import Job, Output, PreviousRun
@@ -18,26 +21,35 @@ def run(job: Job) -> Output:
     task, artifacts = job.task, job.artifacts
     delta: NDArray[np.float32] = artifacts.get_array(job.inputs["delta"])
     support = _support(artifacts, job.inputs.get("support"), task.dimension)
-    made = compress(delta, residual_before(job), support, scale=task.quantization.scale, clip=task.quantization.clip)
-    wished = wish(made.residual, delta, task.ratio)
-    return Output(
-        artifacts={
-            "values": artifacts.put_array(made.values),
-            "residual": artifacts.put_array(made.residual),
-            "wish": artifacts.put(wished),
-        },
-        figures={
-            "coordinates": len(made.values),
-            "nonzero": int(np.count_nonzero(made.values)),
-            "atLimit": int(np.count_nonzero(np.abs(made.values) == task.level)),
-            "wished": len(indices_from_bitmap(wished, task.dimension, "wish")),
-            "residualNorm": float(np.linalg.norm(made.residual.astype(np.float64))),
-        },
-    )
+    size, dimension = task.dimension if support is None else len(support), task.dimension
+    with (
+        artifacts.new_array(size, np.int32) as values,
+        artifacts.new_array(dimension, np.float32) as residual,
+        artifacts.new_array(dimension, np.float32) as before,
+    ):
+        made = compress(
+            delta,
+            residual_before(job, before.array),
+            support,
+            scale=task.quantization.scale,
+            clip=task.quantization.clip,
+            into=Compressed(values=values.array, residual=residual.array),
+        )
+        wished = wish(made.residual, delta, task.ratio)
+        return Output(
+            artifacts={"values": values.store(), "residual": residual.store(), "wish": artifacts.put(wished)},
+            figures={
+                "coordinates": size,
+                "nonzero": int(np.count_nonzero(made.values)),
+                "atLimit": _count_at(made.values, task.level),
+                "wished": sum(byte.bit_count() for byte in wished),
+                "residualNorm": _norm(made.residual),
+            },
+        )
 
 
-def residual_before(job: Job) -> NDArray[np.float32] | None:
-    """float32[d]: what earlier rounds of this task left behind, and what they did not accept.
+def residual_before(job: Job, into: NDArray[np.float32] | None = None) -> NDArray[np.float32] | None:
+    """float32[d], written to `into`: what earlier rounds of this task left behind, and what they did not accept.
 
     None in an identity's first round of a task, and where the model has another dimension than before.
     """
@@ -53,6 +65,7 @@ def residual_before(job: Job) -> NDArray[np.float32] | None:
         scale=before.task.quantization.scale,
         pack=before.task.quantization.pack,
         dropped=dropped(before, block),
+        into=into,
     )
 
 
@@ -72,3 +85,12 @@ def dropped(before: PreviousRun, block: Block) -> list[int] | None:
 
 def _support(artifacts: ArtifactStore, digest: str | None, dimension: int) -> NDArray[np.int64] | None:
     return None if digest is None else indices_from_bitmap(artifacts.get(digest), dimension, "support")
+
+
+def _count_at(values: NDArray[np.int32], level: int) -> int:
+    return sum(int(np.count_nonzero(np.abs(values[start:stop]) == level)) for start, stop in spans(len(values)))
+
+
+def _norm(residual: NDArray[np.float32]) -> float:
+    parts = (residual[start:stop].astype(np.float64) for start, stop in spans(len(residual)))
+    return math.sqrt(sum(float(part @ part) for part in parts))

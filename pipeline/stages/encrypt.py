@@ -23,7 +23,7 @@ def run(job: Job) -> Output:
     """Reads `values`, `opening`, [`wish`], [`support`]; writes `header` (JSON, unsigned, with proof) and `ciphertext`."""
     task, support_size = job.task, _support_size(job)
     made = encrypt(
-        kernel(job.settings.curve_kernel, job.settings.cache),
+        kernel(job.settings.curve_kernel, job.settings.cache, job.settings.curve_threads),
         task,
         job.identity.point33,
         _packed(job, support_size),

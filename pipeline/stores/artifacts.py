@@ -6,11 +6,12 @@ every read. In a local folder a durable write reaches the disk before `put` retu
 
 import hashlib
 import io
+import mmap
 import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,6 +51,8 @@ class ArtifactStore:
         self._local = isinstance(self._fs, LocalFileSystem)
         self._away = _errors_of(self._fs.protocol)
         self._scratch = scratch
+        # digest -> the file that was verified under it.
+        self._mapped: dict[str, tuple[int, ...]] = {}
 
     def put(self, data: bytes, *, durable: bool = False) -> str:
         """Stores bytes and returns their digest. Raises Retryable when the disk is full or the store is away."""
@@ -65,6 +68,18 @@ class ArtifactStore:
             self._write(digest, source, durable)
         return digest
 
+    def put_pieces(self, pieces: Iterable[bytes | memoryview], *, durable: bool = False) -> str:
+        """Stores pieces joined, without holding them together in memory, and returns the digest of the whole."""
+        self._scratch.mkdir(parents=True, exist_ok=True)
+        try:
+            with tempfile.NamedTemporaryFile(dir=self._scratch, suffix=".joined") as file:
+                for piece in pieces:
+                    file.write(piece)
+                file.flush()
+                return self.put_file(Path(file.name), durable=durable)
+        except OSError as error:
+            raise Retryable(f"artifact store: {error}") from error
+
     def put_array(self, array: NDArray[Any], *, durable: bool = False) -> str:
         """Stores an array in numpy's own format, without pickles. Raises Retryable."""
         with _mapped(self._away):
@@ -73,6 +88,23 @@ class ArtifactStore:
                 np.save(file, array, allow_pickle=False)
                 file.flush()
                 return self.put_file(Path(file.name), durable=durable)
+
+    @contextmanager
+    def new_array(self, length: int, dtype: type[Any]) -> Iterator["NewArray"]:
+        """An array in a file, to be filled and then stored; what is not stored is gone when the block ends. Raises Retryable."""
+        self._scratch.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(dir=self._scratch, suffix=".npy") as file:
+            try:
+                array: NDArray[Any]
+                if length:
+                    array = np.lib.format.open_memmap(file.name, mode="w+", dtype=dtype, shape=(length,))
+                else:
+                    array = np.zeros(0, dtype=dtype)
+                    np.save(file, array, allow_pickle=False)
+                    file.flush()
+            except OSError as error:
+                raise Retryable(f"artifact store: {error}") from error
+            yield NewArray(self, Path(file.name), array)
 
     def get(self, digest: str) -> bytes:
         """The bytes of a digest. Raises Corrupt when they are missing or differ from it."""
@@ -107,6 +139,25 @@ class ArtifactStore:
         finally:
             partial.unlink(missing_ok=True)
         return local
+
+    def mapped(self, digest: str) -> memoryview:
+        """The digest's bytes mapped from a local file, read-only: what is not touched takes no memory. Raises Corrupt.
+
+        They are verified at a process's first use and again whenever the file is another one: a slice would otherwise read
+        all of a round to work on a part of it.
+        """
+        path = Path(self._path(digest)) if self._local else self._scratch / digest
+        try:
+            known = digest in self._mapped and path.exists() and _identity(path) == self._mapped[digest]
+            if not known:
+                path = self.path(digest)
+            with path.open("rb") as source:
+                identity = _identity(path)
+                content = mmap.mmap(source.fileno(), 0, access=mmap.ACCESS_READ) if identity[2] else b""
+        except OSError as error:
+            raise Retryable(f"artifact store: {error}") from error
+        self._mapped[digest] = identity
+        return memoryview(content)
 
     def is_whole(self, digest: str) -> bool:
         """Whether the digest's bytes are there and are its own. Raises Retryable when the store is away."""
@@ -207,6 +258,28 @@ def _modified(entry: Mapping[str, Any]) -> float:
     """A listing's time in Unix seconds: file systems say it in seconds, S3 and fsspec's memory as a datetime."""
     found: Any = entry.get("mtime") or entry.get("LastModified") or entry.get("created")
     return float(found) if isinstance(found, (int, float)) else float(found.timestamp())
+
+
+@dataclass(frozen=True)
+class NewArray:
+    """See `ArtifactStore.new_array`."""
+
+    _store: ArtifactStore
+    _path: Path
+    #: To be filled.
+    array: NDArray[Any]
+
+    def store(self) -> str:
+        """Stores the array as it is now and returns its digest."""
+        if isinstance(self.array, np.memmap):
+            self.array.flush()
+        return self._store.put_file(self._path)
+
+
+def _identity(path: Path) -> tuple[int, ...]:
+    """What changes when a file is replaced or written to."""
+    found = path.stat()
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
 
 def _verified(path: Path, digest: str) -> Path:

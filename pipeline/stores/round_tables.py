@@ -93,6 +93,28 @@ submissions = Table(
     ),
 )
 
+#: A large round's sum is made in slices of its groups, each by whichever worker takes it.
+round_slices = Table(
+    "round_slices",
+    metadata,
+    # A sum belongs to one request: other submissions make another sum.
+    Column("request_hash", String(66), primary_key=True),
+    Column("number", Integer, primary_key=True),
+    Column("task_id", String(64), nullable=False),
+    Column("round", Integer, nullable=False),
+    Column("first_group", BigInteger, nullable=False),
+    Column("groups", BigInteger, nullable=False),
+    # Artifact digests: X as int64 little-endian, and the M_g; NULL until the slice is done.
+    Column("aggregate", String(64)),
+    Column("mask_sums", String(64)),
+    # Numbers of groups, counted over the whole round.
+    Column("dropped", JSON(none_as_null=True)),
+    # Why it waits, or what ended it.
+    Column("reason", Text),
+    *lease_columns(),
+    Index("slices_by_round", "task_id", "round"),
+)
+
 key_requests = Table(
     "key_requests",
     metadata,

@@ -21,6 +21,7 @@ from pipeline.learning.architectures import build
 from pipeline.learning.checkpoints import dimension_of
 from pipeline.learning.digits import write_digits
 from pipeline.learning.model_file import write_model
+from pipeline.nddfe.ciphertext import Ciphertext
 from pipeline.nddfe.score import commitment
 from pipeline.protocol.encodings import from_hex, sha256, to_hex
 from pipeline.protocol.submission import Submission
@@ -126,7 +127,7 @@ def test_three_miners_updates_add_up_and_make_a_better_model(parties: Parties, j
     request = build_request(task, parties.taken, AGGREGATOR, groups, kernel())
     key = issue_key(task, request, PUBLISHER, groups, kernel())
     check_key(task, request, key, groups)
-    points = [kernel().read_points32(one.ciphertext, groups + 1) for one in parties.taken]
+    points = [Ciphertext(one.ciphertext, groups + 1) for one in parties.taken]
     streams = [own_stream_key("agg", task, one.header, AGGREGATOR) for one in parties.taken]
     result = aggregate(task, task.dimension, points, streams, key, kernel())
 

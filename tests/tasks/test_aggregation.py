@@ -30,7 +30,7 @@ def at_home(federation: Federation, monkeypatch: pytest.MonkeyPatch):
 def sent(monkeypatch) -> list[tuple]:
     """What would have gone into the queues."""
     found: list[tuple] = []
-    for task in (aggregation.verify, aggregation.close_round, publishing.issue_key):
+    for task in (aggregation.verify, aggregation.close_round, aggregation.add_slice, publishing.issue_key):
         monkeypatch.setattr(task, "apply_async", lambda args, task=task, **options: found.append((task.name, *args)))
     return found
 
@@ -106,3 +106,32 @@ def test_a_task_that_is_refused_does_not_keep_the_others_away(federation, at_hom
 def test_each_task_has_its_queue_and_its_name_in_the_timetable_is_right(task, queue) -> None:
     prefix = task.name.rpartition(".")[0]
     assert ROUTES[f"{prefix}.*"] == {"queue": queue}
+
+
+def test_a_large_round_is_shared_in_slices_and_the_last_one_closes_it(federation, at_home, sent, monkeypatch) -> None:
+    from tests.pipeline.aggregation.test_closing import arrive, found
+
+    monkeypatch.setenv("FLFLEET_SLICE_GROUPS", "7")
+    task = federation.open_round()
+    for seed, miner in enumerate(MINERS[:3]):
+        arrive(federation, encrypted(task, miner, values_of(seed)))
+    at_home("aggregator")
+    for stored in federation.aggregator.submissions.pending():
+        aggregation.verify(stored.id)
+    with federation.serving("backend"), federation.serving("publisher"), federation.working("publisher_keys"):
+        at_home("aggregator")
+        sent.clear()
+        aggregation.close_round(TASK_ID, 1)
+        assert sent.pop(0)[0] == "flfleet.publish.issue_key"
+        slices = [("flfleet.aggregate.slice", TASK_ID, 1, index) for index in range(2)]
+        assert sent == slices
+        sent.clear()
+        aggregation.close_round(TASK_ID, 1)  # a tick, before anybody took one
+        assert sent == slices
+        sent.clear()
+        aggregation.add_slice(TASK_ID, 1, 0)
+        assert sent == []
+        aggregation.add_slice(TASK_ID, 1, 1)
+        assert sent == [("flfleet.aggregate.close_round", TASK_ID, 1)]
+        aggregation.close_round(TASK_ID, 1)
+    assert found(federation).status == "BACK_TO_TRAINING"

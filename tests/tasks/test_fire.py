@@ -7,11 +7,11 @@ import pytest
 
 from pipeline.stages.contract import Stage
 from pipeline.stores.records import State
+from tests.databases import ledger_url as ledger_url
 from tests.signed_tasks import MINERS, make_task
 from tests.worker_fleet import broker as broker
 from tests.worker_fleet import environment as environment
 from tests.worker_fleet import ledger as ledger
-from tests.worker_fleet import ledger_url as ledger_url
 from tests.worker_fleet import lines, training, wait_until
 from tests.worker_fleet import start_worker as start_worker
 from tests.worker_fleet import sweep as sweep
@@ -32,14 +32,14 @@ def test_no_run_is_lost_or_doubled_when_workers_are_killed(ledger, start_worker,
     # Three processes die in the middle of a training, then a whole worker with whatever it does.
     killed: list[int] = []
     for _ in range(3):
-        wait_until(lambda: training(tmp_path) not in (None, *killed), 20, sweep)
+        wait_until(lambda: training(tmp_path) not in (None, *killed), 60, sweep)
         killed.append(training(tmp_path))
         os.kill(killed[-1], signal.SIGKILL)
     first.kill()
     first.wait()
     start_worker("third")
 
-    wait_until(lambda: all(run.state == State.ACCEPTED for run in ledger.runs()), 30, sweep)
+    wait_until(lambda: all(run.state == State.ACCEPTED for run in ledger.runs()), 60, sweep)
 
     runs = ledger.runs()
     assert sorted(run.run_id for run in runs) == sorted(run_ids)

@@ -46,8 +46,8 @@ DECODING = {"z_not_below_q": Malformed}
 def test_every_known_submission_gets_in(case, miner):
     task, size = task_of(case), support_size(case)
     points = check_submission(task, submission_of(miner), size, K)
-    assert points.shape == (task.groups(size) + 1, 8)
-    assert K.write_points32(points) == raw(miner["ciphertext"])
+    assert len(points) == task.groups(size) + 1
+    assert K.write_points32(points.read(K, 0, len(points))) == raw(miner["ciphertext"])
 
 
 @pytest.mark.parametrize("case", bad()["cases"], ids=[case["name"] for case in bad()["cases"]])

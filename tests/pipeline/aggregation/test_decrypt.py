@@ -2,10 +2,11 @@ import numpy as np
 import pytest
 
 from pipeline.aggregation.collect import check_submission
-from pipeline.aggregation.decrypt import aggregate
+from pipeline.aggregation.decrypt import aggregate, aggregate_slice
 from pipeline.aggregation.function_key import own_stream_key
-from pipeline.curve.arrays import points_from_xy
+from pipeline.aggregation.slicing import cut
 from pipeline.curve.select import kernel
+from pipeline.nddfe.ciphertext import Ciphertext
 from pipeline.protocol.encodings import indices_from_bitmap
 from pipeline.protocol.function_key import FunctionKey
 from tests.known_answers import CASES, NAMES, case_named, raw, secret, submissions_of, support_size, task_of
@@ -44,6 +45,19 @@ def test_the_known_sum_gives_the_known_model(case):
     assert new.tolist() == case["newModel"]
 
 
+@pytest.mark.parametrize("size", [1, 7, 10**6])
+@pytest.mark.parametrize("case", CASES, ids=NAMES)
+def test_slices_of_any_size_make_the_sum_of_the_whole(case, size):
+    task, coordinates, points, streams, key = inputs(case)
+    parts = [
+        aggregate_slice(task, coordinates, points, streams, memoryview(key.key), K, groups)
+        for groups in cut(task.groups(coordinates), size)
+    ]
+    assert [value for part in parts for value in part.values.tolist()] == case["aggregate"]
+    assert [group for part in parts for group in part.dropped] == case["dropped"]
+    assert b"".join(part.mask_sums for part in parts) == b"".join(raw(word) for word in case["maskSums"])
+
+
 @pytest.mark.parametrize("case", CASES, ids=NAMES)
 def test_pieces_join_without_a_seam(case, monkeypatch):
     monkeypatch.setattr("pipeline.nddfe.mask_sum.CHUNK", 3)
@@ -55,10 +69,10 @@ def test_pieces_join_without_a_seam(case, monkeypatch):
 def test_hostile_points_drop_their_own_group_alone():
     case = case_named("packed")
     task, size, points, streams, key = inputs(case)
-    other = points[0].copy()
-    other[2] = points[1][4]
-    other[3] = points_from_xy(bytes(64))[0]
-    result = aggregate(task, size, [other, *points[1:]], streams, key, K)
+    other = points[0].read(K, 0, len(points[0]))
+    other[2:4] = points[1].read(K, 4, 2)
+    hostile = Ciphertext(K.write_points32(other), len(other))
+    result = aggregate(task, size, [hostile, *points[1:]], streams, key, K)
     expected = np.array(case["aggregate"])
     expected[10:20] = 0
     assert result.dropped == [2, 3]
@@ -70,4 +84,4 @@ def test_inputs_that_do_not_belong_together_are_refused():
     with pytest.raises(ValueError, match="3 submissions, but 2 mask streams"):
         aggregate(task, size, points, streams[:2], key, K)
     with pytest.raises(ValueError, match="must have 3 points"):
-        aggregate(task, size, [points[0][:2], *points[1:]], streams, key, K)
+        aggregate(task, size, [Ciphertext(bytes(33), 1), *points[1:]], streams, key, K)

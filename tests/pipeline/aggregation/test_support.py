@@ -3,6 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bench.compress import naive_support
 from pipeline.aggregation.support import next_support
 from pipeline.errors import Malformed
 from pipeline.nddfe.keystream import keystream
@@ -54,3 +55,12 @@ def test_equal_words_go_to_the_smaller_index(monkeypatch):
 def test_a_wish_of_another_length_is_refused():
     with pytest.raises(Malformed, match="expected 2 bytes for 9 bits, got 1"):
         next_support("t", 2, 9, 0.5, [b"\0"])
+
+
+@given(elections())
+def test_chunks_change_no_bit(election):
+    dimension, ratio, wishes = election
+    bitmaps = [bitmap_from_indices(sorted(wish), dimension) for wish in wishes if wish is not None]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("pipeline.learning.selection.CHUNK", 8)
+        assert next_support("t", 5, dimension, ratio, bitmaps) == naive_support("t", 5, dimension, ratio, bitmaps)

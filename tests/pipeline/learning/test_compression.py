@@ -5,8 +5,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bench.compress import naive_compress, naive_wish, peak
 from pipeline.errors import Rejected
-from pipeline.learning.compression import compress, returned, wish
+from pipeline.learning.compression import Compressed, compress, returned, wish
+from pipeline.learning.selection import CHUNK
 from pipeline.protocol.encodings import indices_from_bitmap
 
 floats = st.floats(-1, 1, width=32)
@@ -115,3 +117,45 @@ def test_without_a_support_all_coordinates_count():
         returned(np.zeros(5, np.float32), VALUES, None, scale=10, pack=5, dropped=[0]).tolist()
         == array(0.1, -0.2, 0.3, 0.4, 0.5).tolist()
     )
+
+
+@st.composite
+def updates(draw):
+    count = draw(st.integers(1, 60))
+    rows = st.lists(st.sampled_from([0.0, -0.0, 0.5, -0.5, 1.0]) | floats, min_size=count, max_size=count)
+    delta, residual = array(*draw(rows)), array(*draw(rows))
+    support = draw(st.none() | st.sets(st.integers(0, count - 1)))
+    return delta, residual, None if support is None else np.array(sorted(support), dtype=np.int64)
+
+
+@given(updates(), st.floats(0.01, 1))
+def test_chunks_change_no_bit(update, ratio):
+    delta, residual, support = update
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("pipeline.learning.selection.CHUNK", 8)
+        ours = compress(delta, residual, support, scale=50, clip=0.6)
+        naive = naive_compress(delta, residual, support, scale=50, clip=0.6)
+        assert ours.values.tobytes() == naive.values.tobytes()
+        assert ours.residual.tobytes() == naive.residual.tobytes()
+        assert wish(residual, delta, ratio) == naive_wish(residual, delta, ratio)
+
+
+@given(updates(), st.none() | st.lists(st.integers(0, 20), max_size=5))
+def test_what_comes_back_is_the_same_in_chunks(update, dropped):
+    residual, _, support = update
+    values = np.arange(-5, len(residual) - 5 if support is None else len(support) - 5, dtype=np.int32)
+    whole = returned(residual, values, support, scale=7, pack=3, dropped=dropped)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("pipeline.learning.selection.CHUNK", 8)
+        assert returned(residual, values, support, scale=7, pack=3, dropped=dropped).tobytes() == whole.tobytes()
+
+
+def test_memory_beyond_the_results_does_not_grow_with_the_dimension():
+    def beyond(count: int) -> int:
+        delta = np.random.default_rng(1).normal(0, 1, count).astype(np.float32)
+        into = Compressed(values=np.empty(count, np.int32), residual=np.empty(count, np.float32))
+        compress(delta, delta, None, scale=50, clip=0.06, into=into)
+        used = peak(lambda: compress(delta, delta, None, scale=50, clip=0.06, into=into))
+        return max(used, peak(lambda: wish(delta, delta, 0.1)) - count // 4)
+
+    assert beyond(6 * CHUNK) < 1.1 * beyond(2 * CHUNK)
