@@ -12,6 +12,10 @@ class Intervals(Protocol):
     def poll_seconds(self) -> float: ...  # noqa: D102
     @property
     def sweep_seconds(self) -> float: ...  # noqa: D102
+    @property
+    def prune_seconds(self) -> float: ...  # noqa: D102
+    @property
+    def verify_seconds(self) -> float: ...  # noqa: D102
 
 
 #: role -> entry -> (task name, queue, the setting that says how often)
@@ -19,10 +23,13 @@ TIMETABLE: dict[str, dict[str, tuple[str, str, str]]] = {
     "miner": {
         "look for open tasks": ("flfleet.poll", "control", "poll_seconds"),
         "re-drive runs that nobody works on": ("flfleet.sweep", "control", "sweep_seconds"),
+        "remove what nothing needs": ("flfleet.prune", "control", "prune_seconds"),
+        "verify blocks, vote, reveal": ("flfleet.verify", "verify", "verify_seconds"),
     },
     "aggregator": {
         "adopt open tasks": ("flfleet.aggregate.adopt", "aggregate", "poll_seconds"),
         "close rounds, resume what stopped": ("flfleet.aggregate.tick", "aggregate", "sweep_seconds"),
+        "remove what nobody is served any more": ("flfleet.aggregate.prune", "aggregate", "prune_seconds"),
     },
     "publisher": {
         "follow rounds, sign the next": ("flfleet.publish.follow", "publish", "poll_seconds"),

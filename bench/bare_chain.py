@@ -20,7 +20,7 @@ def _task(name: str) -> None:
         if name == STAGES[-1]:
             _count()
 
-    app.task(name=f"bench.{name}")(nothing)
+    app.task(name=f"bench.{name}", shared=False)(nothing)
 
 
 def _count() -> None:

@@ -86,7 +86,14 @@ def measure(runs: int, queued: Sequence[int], say: Callable[[str], None]) -> Res
         for count in queued:
             backlogs.append(bench.backlog(count))
             say(f"{count} queued: {backlogs[-1].ms_per_stage:.1f} ms a stage, a sweep {backlogs[-1].sweep_ms:.1f} ms")
-    return Result(bare_per_second=median(bare), fleet_per_second=median(fleet), ratio=median(ratios), backlogs=backlogs)
+    return Result(
+        bare_per_second=median(bare),
+        fleet_per_second=median(fleet),
+        ratio=median(ratios),
+        bare_cpu_ms=median(cpu[0]),
+        fleet_cpu_ms=median(cpu[1]),
+        backlogs=backlogs,
+    )
 
 
 def as_json(result: Result) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from cli.chaos_load import Load, small_tasks
 from cli.chaos_report import as_line, print_report, summary, write_log
 from cli.chaos_schedule import schedule
 from cli.chaos_torments import Tormentor
-from cli.chaos_watch import Watch, open_watch
+from cli.chaos_watch import Watch, open_watch, progress
 from cli.console import ERR, OUT
 from cli.supervision import Supervisor
 from cli.up import interrupt_on_term
@@ -27,8 +27,8 @@ from pipeline.stores.records import OPEN
 from pipeline.stores.rounds import RoundLedger, RoundState
 
 START_SECONDS = 120.0
-#: After the last fault, so long may pass without one more run that ends; then what is on its way is stuck.
-CALM_SECONDS = 90.0
+#: After the last fault, so long may pass without one more stage that ends; then what is on its way is stuck.
+CALM_SECONDS = 120.0
 #: The last tasks come this share of the time before its end.
 _LOAD_SHARE = 0.85
 _CLOSING = (RoundState.CLOSING, RoundState.AWAITING_VERIFICATION)
@@ -100,17 +100,18 @@ def _wait(load: Load, tormentor: Tormentor, seconds: float) -> None:
 
 
 def _calm(ground: Ground, watch: Watch, runs: int, seconds: float) -> None:
-    """Until so many runs, and every round, are over, or none of them has ended for so long."""
+    """Until so many runs, and every round, are over, or nothing has gone on for so long."""
     from pipeline.settings import load as load_settings
     from pipeline.stores.database import open_database
 
     rounds = RoundLedger(open_database(load_settings(ground.network.aggregator_home).ledger))
-    end, ended = time.monotonic() + seconds, 0
+    end, furthest = time.monotonic() + seconds, 0
     try:
         while time.monotonic() < end:
-            now_ended = sum(place.state not in OPEN for place in watch.view.runs.values())
-            if now_ended > ended:
-                end, ended = time.monotonic() + seconds, now_ended
+            view = watch.view
+            if progress(view) > furthest:
+                end, furthest = time.monotonic() + seconds, progress(view)
+            ended = sum(place.state not in OPEN for place in view.runs.values())
             # Once no run is open, an open round gets nothing more: one that is full closes with its last verdict.
             if ended >= runs and not any(found.state in _CLOSING for found in rounds.all()):
                 return

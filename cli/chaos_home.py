@@ -35,6 +35,7 @@ DIMENSION = SIDE * SIDE * CLASSES + CLASSES
 SKEWED = "skewed"
 #: Of the file system that holds the fleet's artifacts.
 ARTIFACT_MEGABYTES = 64
+MIN_FREE_BYTES = 1024**2
 LEASE_SECONDS = 5.0
 _SAMPLES, _VALIDATION = 24, 30
 #: Each setting that differs from a production home's, and why.
@@ -47,6 +48,8 @@ http_timeout_seconds = 4.0
 # A model of {DIMENSION} parameters, so that a stage takes milliseconds.
 min_coordinates = {DIMENSION}
 curve_kernel = "reference"
+# The artifacts' own file system is small, and its being full is one of the faults.
+min_free_bytes = {MIN_FREE_BYTES}
 """
 _NETWORK_EXTRA: dict[str, object] = {
     "curve_kernel": "reference",

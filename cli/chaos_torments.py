@@ -18,11 +18,11 @@ from cli.chaos_proxy import Mood
 from cli.chaos_schedule import LONG_OUTAGE_SECONDS, Fault, Kind
 from cli.chaos_watch import STAGE_POOLS, Place, View, Watch
 from cli.supervision import Supervisor
-from tasks.app import AGGREGATE, CONTROL, PUBLISH
+from tasks.app import AGGREGATE, CONTROL, PUBLISH, VERIFY
 
-WORKERS = (*STAGE_POOLS, CONTROL, SKEWED, AGGREGATE, PUBLISH)
+WORKERS = (*STAGE_POOLS, CONTROL, VERIFY, SKEWED, AGGREGATE, PUBLISH)
 #: The fleet's own, which a deploy of the fleet restarts.
-FLEET_WORKERS = (*STAGE_POOLS, CONTROL, SKEWED)
+FLEET_WORKERS = (*STAGE_POOLS, CONTROL, VERIFY, SKEWED)
 _SHORT_OUTAGE_SECONDS = 3.0
 _MOOD_SECONDS, _FULL_SECONDS, _CLOCK_SECONDS, _STOPPED_SECONDS = 3.0, 4.0, 6.0, 2.0
 _CLOCK_OFFSETS = (-600.0, -180.0, 180.0, 420.0)
@@ -265,8 +265,8 @@ class Tormentor:
 
 
 def _measurable(names: Collection[str]) -> list[str]:
-    """The pools whose movement can be seen; what the skewed worker takes, others take too, and control moves no run."""
-    return sorted(name for name in names if name not in (SKEWED, CONTROL))
+    """The pools whose movement can be seen; what the skewed worker takes, others take too, control and verify move no run."""
+    return sorted(name for name in names if name not in (SKEWED, CONTROL, VERIFY))
 
 
 def _held_by(view: View, pids: Collection[int]) -> dict[str, Place]:

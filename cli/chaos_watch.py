@@ -93,6 +93,11 @@ class Recovery:
         return self.seconds if self.seconds is not None else max(self.moved.values(), default=None)
 
 
+def progress(view: View) -> int:
+    """Stages that are behind all runs, and runs that are over: it grows as long as anything goes on."""
+    return sum(_position(place) + (place.state not in OPEN) for place in view.runs.values())
+
+
 def has_work(view: View, pool: str) -> bool:
     """Whether a run is due in the pool; the parties' pools have work while any run is open."""
     open_runs = [place for place in view.runs.values() if place.state in OPEN]

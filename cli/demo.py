@@ -36,6 +36,7 @@ TASK_ID, DATASET = "demo", "mnist"
 _FLEET_EXTRA = f"""
 poll_seconds = 1.0
 sweep_seconds = 2.0
+verify_seconds = 1.0
 training_seed = {TRAINING_SEED}
 """
 

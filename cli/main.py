@@ -16,8 +16,12 @@ app = typer.Typer(
 )
 keys_app = typer.Typer(no_args_is_help=True, help="Identities: make and show key pairs.")
 app.add_typer(keys_app, name="keys")
+evidence_app = typer.Typer(no_args_is_help=True, help="Blocks that were found INVALID.")
+app.add_typer(evidence_app, name="evidence")
 bench_app = typer.Typer(invoke_without_command=True, help="Measure what is promised, beside its rivals.")
 app.add_typer(bench_app, name="bench")
+runs_app = typer.Typer(no_args_is_help=True, help="Runs that ended without a submission: try again, or give up.")
+app.add_typer(runs_app, name="runs")
 data_app = typer.Typer(no_args_is_help=True, help="Data sets: count and look at them before a task does.")
 app.add_typer(data_app, name="data")
 
@@ -25,6 +29,8 @@ Home = Annotated[
     Path, typer.Option("--home", envvar="FLFLEET_HOME", help="The fleet's home folder.", show_default="./fleet")
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
+Runs = Annotated[list[str] | None, typer.Argument(help="Ids of runs, as `flfleet status --json` shows them.")]
+AllDead = Annotated[bool, typer.Option("--all-dead", help="Every run that is dead.")]
 Quick = Annotated[bool, typer.Option("--quick", help="A tenth of the work.")]
 DEFAULT_HOME = Path("fleet")
 
@@ -176,6 +182,53 @@ def warmup(
     warm_up(home, kernel, as_json=json)
 
 
+@app.command()
+def rewards(home: Home = DEFAULT_HOME, json: Json = False) -> None:
+    """Show what each identity was paid: its revealed score and its share of every settled round."""
+    from cli.verification import show_rewards
+
+    show_rewards(home, as_json=json)
+
+
+@app.command()
+def verify(
+    block: Annotated[str | None, typer.Argument(help="A block's address.", metavar="BLOCK-URL")] = None,
+    chain: Annotated[
+        str | None, typer.Option(help="Walk a task's blocks back to its first task.", metavar="TASK")
+    ] = None,
+    home: Home = DEFAULT_HOME,
+    json: Json = False,
+) -> None:
+    """Check an aggregator: every check of a block that a miner makes, or a task's whole chain of blocks. Needs no key.
+
+    Example: flfleet verify http://aggregator:3001/aggregator/blocks/0x..
+    """
+    from cli.verification import verify_block, verify_chain
+    from tasks.logs import configure
+
+    configure()
+    if (block is None) == (chain is None):
+        raise Misconfigured("verify takes either a block's address or --chain TASK")
+    if block is not None:
+        holds = verify_block(home, block, as_json=json)
+    else:
+        assert chain is not None
+        holds = verify_chain(home, chain, as_json=json)
+    raise typer.Exit(Exit.OK if holds else Exit.FAILED)
+
+
+@evidence_app.command("show")
+def evidence_show(
+    block: Annotated[str | None, typer.Argument(help="Only this block's, whole.", metavar="BLOCK-HASH")] = None,
+    home: Home = DEFAULT_HOME,
+    json: Json = False,
+) -> None:
+    """Show the blocks that this fleet found INVALID, and what is wrong with each."""
+    from cli.verification import show_evidence
+
+    show_evidence(home, block, as_json=json)
+
+
 @bench_app.callback()
 def bench(context: typer.Context, json: Json = False, quick: Quick = False, home: Home = DEFAULT_HOME) -> None:
     """Measure what is promised, beside its rivals; without a name: curve.
@@ -227,6 +280,48 @@ def bench_pipeline(
     result = measure(runs, [int(count) for count in queued.split(",") if count], ERR.print)
     if json:
         OUT.print(dumps(as_json(result)), soft_wrap=True)
+
+
+@app.command()
+def prune(
+    home: Home = DEFAULT_HOME,
+    older_than: Annotated[
+        float | None, typer.Option(min=0, help="Days after a run's end; default: the setting retention_days.")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would go; remove nothing.")] = False,
+    json: Json = False,
+) -> None:
+    """Remove artifacts that no run needs any more. A score's opening stays until its reveal window has closed.
+
+    Example: flfleet prune --older-than 2 --dry-run
+    """
+    from cli.runs import prune_home
+
+    prune_home(home, days=older_than, dry_run=dry_run, as_json=json)
+
+
+@runs_app.command("retry")
+def runs_retry(run: Runs = None, all_dead: AllDead = False, home: Home = DEFAULT_HOME) -> None:
+    """Queue dead, rejected or waiting runs again, with fresh attempts, from their first unfinished stage.
+
+    Example: flfleet runs retry --all-dead
+    """
+    from cli.runs import retry_runs
+
+    ERR.print(
+        f"{retry_runs(home, run or [], all_dead=all_dead)} runs queued again; the next sweep sends them on their way"
+    )
+
+
+@runs_app.command("drop")
+def runs_drop(run: Runs = None, all_dead: AllDead = False, home: Home = DEFAULT_HOME) -> None:
+    """Give runs up. A worker that has one of them can write nothing more.
+
+    Example: flfleet runs drop 3f2a9c5e-0000-5000-8000-000000000000
+    """
+    from cli.runs import drop_runs
+
+    ERR.print(f"{drop_runs(home, run or [], all_dead=all_dead)} runs dropped")
 
 
 @keys_app.command("new")

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pipeline.stages.contract import Stage
-from tasks.app import AGGREGATE, CONTROL, PUBLISH
+from tasks.app import AGGREGATE, CONTROL, PUBLISH, VERIFY
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,7 +64,7 @@ def flower(home: Path, port: int) -> Program:
 
 def fleet(home: Path, workers: Mapping[str, int]) -> list[Program]:
     """Every pool of a miner's fleet, and beat."""
-    pools = [*(stage.value for stage in Stage), CONTROL]
+    pools = [*(stage.value for stage in Stage), CONTROL, VERIFY]
     return [*(worker(home, pool, processes=workers.get(pool, 1)) for pool in pools), beat(home)]
 
 

@@ -14,6 +14,7 @@ from starlette.concurrency import run_in_threadpool
 from network.answers import JSON, MSGPACK, NotFound, TooLarge, ask_again, body, check_name, json_text, refused, service
 from network.page import Page
 from network.round_view import task_state
+from network.verdicts import Verdicts, add_routes
 from network.waiting import answer_of, hint
 from pipeline.aggregation.collect import check_header
 from pipeline.aggregation.desk import AggregatorDesk, open_desk
@@ -80,6 +81,8 @@ class Aggregator:
         found = None if stored is None else self._desk.rounds.find(stored.task_id, stored.round)
         if stored is None or found is None or found.row.key is None:
             raise NotFound(f"no submission {submission_hash} of a round whose key is issued")
+        if found.is_over and not self._desk.artifacts.exists(stored.ciphertext):
+            raise NotFound(f"submission {submission_hash} is not kept any more: its round's reveal is over")
         return Response(body_of(self._desk, stored).encode(), media_type=MSGPACK)
 
     def _take(self, data: bytes, content_type: str, received_at: int) -> Stored:
@@ -136,13 +139,14 @@ def _round_bytes(found: Round) -> int:
 def create_app() -> FastAPI:
     """The service, for `uvicorn --factory network.aggregator:create_app`."""
     desk = open_desk(current())
-    aggregator, page, app = Aggregator(desk), Page(desk.rounds), service("flfleet aggregator")
+    aggregator, page, app = Aggregator(desk), Page(desk.rounds, desk.verdicts), service("flfleet aggregator")
     app.add_api_route("/aggregator/submit-update", aggregator.submit_update, methods=["POST"])
     app.add_api_route("/aggregator/tasks", aggregator.tasks, methods=["GET"])
     app.add_api_route("/aggregator/tasks/{task_id}", aggregator.task, methods=["GET"])
     app.add_api_route("/aggregator/blocks/{block_hash}", aggregator.block, methods=["GET"])
     app.add_api_route("/aggregator/blocks/{block_hash}/audit", aggregator.audit, methods=["GET"])
     app.add_api_route("/aggregator/submissions/{submission_hash}", aggregator.submission, methods=["GET"])
+    add_routes(app, Verdicts(desk))
     app.add_api_route("/aggregator", page.whole, methods=["GET"])
     app.add_api_route("/aggregator/panel", page.panel, methods=["GET"])
     app.add_api_route("/aggregator/static/{name}", page.static, methods=["GET"])

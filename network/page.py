@@ -11,7 +11,10 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from network.answers import NotFound
 from network.plot import accuracy_plot
 from network.round_view import task_state
+from pipeline.protocol.block import Block
+from pipeline.protocol.vote import majority
 from pipeline.stores.rounds import MOVING, Round, RoundLedger, RoundState
+from pipeline.stores.verdicts import VerdictLedger
 
 _WEB = Path(__file__).parent / "web"
 _STATIC = {"style.css": "text/css", "page.js": "text/javascript", "icon.svg": "image/svg+xml"}
@@ -39,8 +42,8 @@ _STEPS = (
 class Page:
     """The page and its refreshed part."""
 
-    def __init__(self, rounds: RoundLedger) -> None:
-        self._rounds = rounds
+    def __init__(self, rounds: RoundLedger, verdicts: VerdictLedger) -> None:
+        self._rounds, self._verdicts = rounds, verdicts
         self._templates = Environment(loader=FileSystemLoader(_WEB), autoescape=True, undefined=StrictUndefined)
         self._templates.filters["percent"] = lambda value: "–" if value is None else f"{value:.2%}"
         self._templates.filters["thousands"] = lambda value: f"{value:,}".replace(",", "\u202f")
@@ -63,12 +66,13 @@ class Page:
         by_task: dict[str, list[Round]] = {}
         for found in self._rounds.all():
             by_task.setdefault(found.row.task_id, []).append(found)
-        tasks = [_task_view(rounds) for rounds in by_task.values()]
+        tasks = [_task_view(rounds, self._verdicts) for rounds in by_task.values()]
         return HTMLResponse(self._templates.get_template(template).render(tasks=tasks), headers=_HEADERS)
 
 
-def _task_view(rounds: Sequence[Round]) -> dict[str, Any]:
+def _task_view(rounds: Sequence[Round], verdicts: VerdictLedger) -> dict[str, Any]:
     newest = rounds[-1]
+    last = next((found for found in reversed(rounds) if found.row.block_hash is not None), None)
     points = [(found.row.round, found.row.accuracy) for found in rounds if found.row.accuracy is not None]
     task = newest.task
     return {
@@ -79,7 +83,36 @@ def _task_view(rounds: Sequence[Round]) -> dict[str, Any]:
         "steps": _steps(newest) if newest.state in MOVING and newest.state is not RoundState.OPEN else [],
         "plot": accuracy_plot(points, task.expected_accuracy, task.max_rounds) if points else None,
         "reasons": {found.row.round: found.row.reason for found in rounds},
-        "block": next((found for found in reversed(rounds) if found.row.block_hash is not None), None),
+        "block": last,
+        "verdict": None if last is None else _verdict(last, verdicts),
+    }
+
+
+def _verdict(found: Round, verdicts: VerdictLedger) -> dict[str, Any]:
+    """What the participants said of a round's block, and what they were paid."""
+    block = Block.decode(found.row.block.encode())
+    settlement = verdicts.settlement(found.row.task_id, found.row.round)
+    said = {vote.fields.miner: vote.fields for vote in verdicts.votes(block.block_hash)}
+    paid = {} if settlement is None else {one.miner: one for one in settlement.fields.shares}
+    total = 0 if settlement is None else settlement.fields.totalUnits
+    revealed = {one.miner for one in verdicts.reveals(found.row.task_id, found.row.round)}
+    participants = [one.miner for one in block.fields.participants]
+    return {
+        "needed": majority(len(participants)),
+        "participants": len(participants),
+        "valid": sum(fields.verdict == "VALID" for fields in said.values()),
+        "conflicting": [vote.fields.miner for vote in verdicts.votes(block.block_hash, conflicting=True)],
+        "is_settled": settlement is not None,
+        "rows": [
+            {
+                "miner": miner,
+                "verdict": said[miner].verdict if miner in said else None,
+                "reason": said[miner].reason if miner in said else "",
+                "is_revealed": miner in revealed,
+                "share": paid[miner].share / total if miner in paid and total else None,
+            }
+            for miner in participants
+        ],
     }
 
 

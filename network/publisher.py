@@ -1,5 +1,6 @@
-"""The publisher's service: function keys (PROTOCOL.md section 6) and supports. The work itself is on the queue `publish`."""
+"""The publisher's service: function keys (PROTOCOL.md section 6), supports and reveals (8). The work itself is on the queue `publish`."""
 
+import time
 from typing import Annotated
 
 from fastapi import FastAPI, Request, Response
@@ -7,15 +8,21 @@ from fastapi import Path as PathParameter
 from starlette.concurrency import run_in_threadpool
 
 from network.answers import MSGPACK, Forbidden, NotFound, ask_again, body, check_name, refused, service, utf8
+from network.verdicts import reveal_receipt
 from network.waiting import answer_of, hint
+from pipeline.aggregation.voting import check_reveal, reveals_close
 from pipeline.errors import Rejected
 from pipeline.protocol.function_key import FunctionKey, KeyRequest
+from pipeline.protocol.reveal import MAX_REVEAL_BYTES, Reveal
 from pipeline.protocol.signing import check_signature
 from pipeline.settings import Settings, current
 from pipeline.stores.artifacts import ArtifactStore
 from pipeline.stores.database import open_database
 from pipeline.stores.issued import IssuedKey, IssuedLedger, Refusal
+from pipeline.stores.keys import party_key
 from pipeline.stores.plans import PlanLedger
+from pipeline.stores.submissions import Closed
+from pipeline.stores.verdicts import VerdictLedger
 from tasks import publishing
 
 #: A header with its signature takes some 1.5 KiB: 5,000 of them.
@@ -29,7 +36,7 @@ class Publisher:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         engine = open_database(settings.ledger)
-        self._plans, self._issued = PlanLedger(engine), IssuedLedger(engine)
+        self._plans, self._issued, self._verdicts = PlanLedger(engine), IssuedLedger(engine), VerdictLedger(engine)
         self._artifacts = ArtifactStore(settings.artifacts, settings.cache / "scratch")
 
     async def function_key(self, request: Request) -> Response:
@@ -50,6 +57,25 @@ class Publisher:
         if digest is None:
             raise NotFound(f"no support {support_hash}")
         return Response(self._artifacts.get(digest), media_type="application/octet-stream")
+
+    async def reveal(self, task_id: str, number: int, request: Request) -> Response:
+        """202 with a receipt, as the aggregator gives one: a second pair of eyes on who revealed what."""
+        opened = Reveal.decode(utf8(await body(request, MAX_REVEAL_BYTES)))
+        return await run_in_threadpool(self._reveal, task_id, number, opened)
+
+    def _reveal(self, task_id: str, number: int, opened: Reveal) -> Response:
+        check_name(task_id, number)
+        signed, block = self._plans.signed(task_id, number), self._verdicts.published(task_id, number)
+        if signed is None or block is None:
+            raise NotFound(f"this publisher has verified no block of round {number} of {task_id!r} yet")
+        coordinates = signed.task.dimension
+        if signed.support is not None:
+            coordinates = sum(byte.bit_count() for byte in self._artifacts.get(signed.support))
+        check_reveal(signed.task, block, coordinates, opened)
+        now = int(time.time())
+        if now >= reveals_close(block, signed.task.timeout):
+            raise Closed(f"closed: the time for reveals of round {number} of {task_id} is over")
+        return reveal_receipt(opened, self._verdicts.reveal(opened, now), party_key(self._settings))
 
     def _take(self, asked: KeyRequest) -> None:
         """Checks who asks and for which task, keeps the request, wakes a worker. All that costs more is the worker's."""
@@ -81,5 +107,6 @@ def create_app() -> FastAPI:
     """The service, for `uvicorn --factory network.publisher:create_app`."""
     publisher, app = Publisher(current()), service("flfleet publisher")
     app.add_api_route("/publisher/function-key", publisher.function_key, methods=["POST"])
+    app.add_api_route("/publisher/tasks/{task_id}/rounds/{number}/reveal", publisher.reveal, methods=["POST"])
     app.add_api_route("/publisher/supports/{support_hash}", publisher.support, methods=["GET"])
     return app

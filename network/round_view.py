@@ -20,6 +20,8 @@ def task_state(rounds: Sequence[Round]) -> dict[str, Any]:
         "expected": task.max_miners,
         "accuracy": measured[-1] if measured else None,
         "expectedAccuracy": task.expected_accuracy,
+        # The newest round's block, for those who vote on it; None until there is one.
+        "blockHash": newest.row.block_hash,
         "history": [_past(found) for found in rounds if found.state not in MOVING],
     }
 

@@ -67,6 +67,12 @@ class Settings(BaseSettings):
     max_submissions_per_model: int = Field(1, ge=1, description="Submissions for one data set over one model")
     allow_unsigned_tasks: bool = Field(False, description="Run tasks without a publisher's signature (tests only)")
 
+    # What a block may look like to get a VALID vote (PROTOCOL.md section 8)
+    max_dropped_share: float = Field(0.1, ge=0, le=1, description="Largest share of groups that a block may drop")
+    max_accuracy_loss: float = Field(
+        0.3, ge=0, le=1, description="Largest loss of accuracy on own held-back data that a block may bring"
+    )
+
     # The operator's limits
     max_model_bytes: int = Field(2 * 1024**3, ge=1, description="Largest model file that is fetched")
     max_dimension: int = Field(500_000_000, ge=1, description="Largest number of model parameters")
@@ -83,9 +89,27 @@ class Settings(BaseSettings):
     # The run
     poll_seconds: float = Field(5.0, gt=0, description="How often beat polls the backend")
     sweep_seconds: float = Field(5.0, gt=0, description="How often beat looks for runs that nobody works on")
+    verify_seconds: float = Field(
+        5.0, gt=0, description="How often beat looks for blocks to verify and scores to reveal"
+    )
     lease_seconds: float = Field(30.0, gt=0, description="How long a claim lives without being renewed")
     max_attempts: int = Field(
         5, ge=1, description="Claims of a stage that may end without a commit before a run is dead"
+    )
+    stage_seconds: dict[str, float] = Field(
+        {},
+        description="Seconds after which a stage's process is killed and an attempt counted, by stage; "
+        "where not named an hour, for train one more than max_training_seconds",
+    )
+    min_free_bytes: int = Field(
+        1024**3, ge=0, description="Free bytes, in artifact store and cache, below which no stage starts"
+    )
+    prune_seconds: float = Field(24 * 3600.0, gt=0, description="How often beat removes what nothing needs any more")
+    retention_days: float = Field(7.0, ge=0, description="How long the artifacts of ended runs stay")
+    opening_retention_days: float = Field(
+        30.0,
+        ge=0,
+        description="How long openings and payloads stay after the last deadline of votes and reveal that a task names",
     )
     curve_kernel: str = Field("auto", description="auto, reference, scalar or ifma")
     curve_threads: int = Field(1, ge=1, description="Threads of one worker process that share a curve job")

@@ -4,7 +4,7 @@ import time
 
 import structlog
 
-from pipeline.aggregation import adoption, closing, deadlines, slicing, verification
+from pipeline.aggregation import adoption, closing, deadlines, settling, slicing, verification
 from pipeline.aggregation.desk import desk
 from pipeline.errors import Corrupt, Misconfigured, Rejected, Retryable
 from pipeline.parties.backend import UnreadableTask, open_tasks
@@ -56,6 +56,12 @@ def add_slice(task_id: str, number: int, index: int) -> None:
         close_round.apply_async((task_id, number))
 
 
+@app.task(name="flfleet.aggregate.settle", throws=_SAID)
+def settle() -> None:
+    """Settles the published rounds in which all scores are revealed, or whose time is up."""
+    settling.settle_due(desk(), time.time())
+
+
 @app.task(name="flfleet.aggregate.tick", throws=_SAID)
 def tick() -> None:
     """Closes what is over, and sends again what nobody works on. A message that is not taken by the next tick is dropped."""
@@ -64,6 +70,7 @@ def tick() -> None:
         verify.apply_async((number,), expires=expires)
     for task_id, number in deadlines.rounds_due(desk(), time.time()):
         close_round.apply_async((task_id, number), expires=expires)
+    settle.apply_async(expires=expires)
 
 
 def _send_slices(task_id: str, number: int) -> None:

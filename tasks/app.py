@@ -12,21 +12,43 @@ from celery.signals import setup_logging
 from kombu import Queue
 
 import beat_schedule
+from pipeline.errors import Misconfigured
 from pipeline.settings import Settings, current
 from pipeline.stages.contract import Stage
 from tasks.devices import pool_settings
+from tasks.keeper import LeaseKeeper
 
-#: Queues besides the seven stages': control carries polls and sweeps; aggregate and publish are the other parties' work.
-CONTROL, AGGREGATE, PUBLISH = "control", "aggregate", "publish"
-QUEUES = (*(stage.value for stage in Stage), CONTROL, AGGREGATE, PUBLISH)
+#: Queues besides the seven stages': control carries polls and sweeps, verify long audits that must not hold them up;
+#: aggregate and publish are the other parties' work.
+CONTROL, VERIFY, AGGREGATE, PUBLISH = "control", "verify", "aggregate", "publish"
+QUEUES = (*(stage.value for stage in Stage), CONTROL, VERIFY, AGGREGATE, PUBLISH)
 #: Task names to queues; everything else is control's.
 ROUTES = {
     **{f"flfleet.{stage}": {"queue": stage.value} for stage in Stage},
+    "flfleet.verify": {"queue": VERIFY},
     "flfleet.aggregate.*": {"queue": AGGREGATE},
     "flfleet.publish.*": {"queue": PUBLISH},
 }
 #: A broker-level redelivery is the last resort (the sweep comes first), so it waits longer than the longest stage.
 VISIBILITY_SECONDS = 26 * 3600
+HOUR_SECONDS = 3600
+
+
+def time_limit(settings: Settings, stage: Stage) -> float:
+    """Seconds after which a stage hangs for good: its process is killed, and the sweep counts the attempt.
+
+    The broker delivers a message again after VISIBILITY_SECONDS; every stage ends before. Raises Misconfigured.
+    """
+    unknown = sorted(set(settings.stage_seconds) - set(Stage))
+    if unknown:
+        raise Misconfigured(f"stage_seconds names {', '.join(unknown)}; there are: {', '.join(Stage)}")
+    longest = settings.max_training_seconds + HOUR_SECONDS if stage is Stage.TRAIN else HOUR_SECONDS
+    seconds = settings.stage_seconds.get(stage, min(longest, VISIBILITY_SECONDS - HOUR_SECONDS))
+    if not 0 < seconds <= VISIBILITY_SECONDS - HOUR_SECONDS:
+        raise Misconfigured(
+            f"stage_seconds of {stage} is {seconds:g}; it must be above 0 and at most {VISIBILITY_SECONDS - HOUR_SECONDS}"
+        )
+    return seconds
 
 
 def configuration(settings: Settings, pool: str) -> dict[str, Any]:
@@ -77,6 +99,7 @@ def configuration(settings: Settings, pool: str) -> dict[str, Any]:
         # A deploy's TERM (remapped to QUIT) gives a stage a moment to end, then requeues it.
         "worker_soft_shutdown_timeout": 3.0,
         "worker_hijack_root_logger": False,
+        "task_annotations": {f"flfleet.{stage}": {"time_limit": time_limit(settings, stage)} for stage in Stage},
         "beat_schedule": beat_schedule.timetable(settings),
         "beat_schedule_filename": str(settings.path(f"beat-{'-'.join(settings.roles)}.db")),
         # No beat entry may pile up behind a stopped worker: each carries its own expiry (see the timetable).
@@ -87,9 +110,18 @@ def configuration(settings: Settings, pool: str) -> dict[str, Any]:
 
 app = Celery(
     "flfleet",
-    include=["tasks.stages", "tasks.polling", "tasks.sweeping", "tasks.aggregation", "tasks.publishing"],
+    include=[
+        "tasks.stages",
+        "tasks.polling",
+        "tasks.sweeping",
+        "tasks.verification",
+        "tasks.aggregation",
+        "tasks.publishing",
+        "tasks.retention",
+    ],
     amqp="tasks.connections:EagerAMQP",
 )
+app.steps["worker"].add(LeaseKeeper)
 app.config_from_object(configuration(current(), pool=os.environ.get("FLFLEET_POOL", "client")))
 
 

@@ -23,7 +23,7 @@ class RenewedLease:
     """A context in which the claim's lease is renewed every third of its length.
 
     The thread runs while the stage is inside a long C call too, as long as that lets go of the interpreter (torch, numpy,
-    numba's nogil kernels and hashlib do).
+    numba's nogil kernels and hashlib do). For calls that don't, the worker's main process keeps the lease (tasks/keeper.py).
     """
 
     def __init__(self, ledger: RunLedger, claim: Claim) -> None:

@@ -18,6 +18,7 @@ from pipeline.settings import current
 from pipeline.stages.contract import Job, Output, PreviousRun, Stage
 from pipeline.stores.artifacts import ArtifactStore
 from pipeline.stores.keys import secret_key
+from pipeline.stores.ledger_base import PAYLOAD
 from pipeline.stores.owners import this_process
 from pipeline.stores.records import Claim, Fenced
 from pipeline.stores.runs import RunLedger
@@ -67,6 +68,8 @@ def perform(task: celery.Task, run_id: str, stage: Stage) -> str:
 def _work(task: celery.Task, claim: Claim) -> str:
     book, store = ledger(), artifacts()
     try:
+        if PAYLOAD not in claim.inputs:  # a submission that is on the disk already only has to leave
+            store.require_space(current().min_free_bytes)
         with RenewedLease(book, claim) as lease:
             output = _stage(claim.stage)(_job(task, claim, book, store, lease))
             # Submit's receipt is the end of the promise: it is on the disk before the run is called accepted.

@@ -5,11 +5,11 @@ from typing import Any
 import structlog
 
 from pipeline.aggregation import following, issuing
-from pipeline.aggregation.publisher_desk import open_publisher_desk, publisher_desk
+from pipeline.aggregation.publisher_desk import PublisherDesk, open_publisher_desk, publisher_desk
 from pipeline.errors import Corrupt, FleetError, Misconfigured, Rejected, Retryable
 from pipeline.protocol.encodings import sha256, to_hex
 from pipeline.protocol.task import Task
-from pipeline.settings import Settings, current
+from pipeline.settings import Settings
 from pipeline.stores.leases import LeaseLost
 from tasks.app import app
 
@@ -26,16 +26,24 @@ def issue_key(request_hash: str) -> None:
 
 @app.task(name="flfleet.publish.follow", throws=_SAID)
 def follow() -> None:
-    """Takes every plan one step on, and sends again the key requests that nobody works on."""
+    """Takes every plan one step on. Key requests come first, again before every plan: an aggregator waits for them."""
     desk = publisher_desk()
-    expires = max(current().poll_seconds, 1.0)
-    for request_hash in desk.issued.pending():
-        issue_key.apply_async((request_hash,), expires=expires)
-    for plan_ in desk.plans.all():
+    for task_id in desk.plans.running():
+        _answer_requests(desk)
         try:
-            following.follow(desk, plan_.task_id)
+            following.follow(desk, task_id)
         except FleetError as error:
-            _log.warning("plan waits", task_id=plan_.task_id, reason=str(error))
+            _log.warning("plan waits", task_id=task_id, reason=str(error))
+    _answer_requests(desk)
+
+
+def _answer_requests(desk: PublisherDesk) -> None:
+    """Answers what waits for a key: its own message may be lost, or stand behind this very task."""
+    for request_hash in desk.issued.pending():
+        try:
+            issuing.issue(desk, request_hash)
+        except FleetError as error:
+            _log.warning("key request waits", request=request_hash, reason=str(error))
 
 
 def plan(

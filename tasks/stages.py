@@ -1,12 +1,12 @@
 """The seven stages as Celery tasks, by the names that people see in Flower. Each does one stage of one run.
 
-Which queue each goes to stands in the app's `task_routes`."""
+Which queue each goes to, and how long it may take, stands in the app's `task_routes` and `task_annotations`."""
 
 from typing import Any
 
 from pipeline.errors import Misconfigured, Rejected
 from pipeline.stages.contract import Stage
-from tasks.app import VISIBILITY_SECONDS, app
+from tasks.app import app
 from tasks.perform import StageTask, perform
 
 STAGE: dict[str, Any] = {
@@ -17,8 +17,6 @@ STAGE: dict[str, Any] = {
     "reject_on_worker_lost": True,
     # Results are in the ledger.
     "ignore_result": True,
-    # A stage that hangs in spite of its own time-outs is killed before the broker would deliver its message again.
-    "time_limit": VISIBILITY_SECONDS - 3600,
     # The run has ended, with the reason in the ledger: a failure in Flower, but no traceback in the logs.
     "throws": (Rejected, Misconfigured),
 }

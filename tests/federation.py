@@ -7,7 +7,7 @@ import json
 import socket
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
@@ -29,10 +29,12 @@ from pipeline.errors import FleetError
 from pipeline.nddfe.encrypt import Randomness, encrypt
 from pipeline.nddfe.packing import pack
 from pipeline.parties.backend import UnreadableTask, open_tasks
+from pipeline.protocol.block import Block
 from pipeline.protocol.encodings import bitmap_from_indices, ceil_ratio, keccak256, sha256, to_hex
 from pipeline.protocol.signing import SecretKey
 from pipeline.protocol.submission import Header, Submission
 from pipeline.protocol.task import Architecture, Task
+from pipeline.protocol.vote import Vote
 from pipeline.settings import Settings, load
 from pipeline.stores.keys import write_keystore
 from tests.signed_tasks import AGGREGATOR, MINERS, PUBLISHER
@@ -70,6 +72,7 @@ def encrypted(
     *,
     wish: bytes | None = None,
     randomness: Randomness | None = None,
+    score_commit: bytes = keccak256(b"score"),
     **changes: Any,
 ) -> Submission:
     """A miner's signed submission; `changes` are members of the header that are altered before it is signed."""
@@ -79,7 +82,7 @@ def encrypted(
         task,
         miner.point33,
         packed,
-        score_commit=keccak256(b"score"),
+        score_commit=score_commit,
         wish=wish,
         randomness=randomness or Randomness.fresh(),
     )
@@ -153,8 +156,9 @@ def free_port() -> int:
 class Federation:
     """Homes, addresses and desks of the three parties."""
 
-    def __init__(self, folder: Path, patch: pytest.MonkeyPatch) -> None:
+    def __init__(self, folder: Path, patch: pytest.MonkeyPatch, ledgers: Mapping[str, str] | None = None) -> None:
         self._patch = patch
+        self._ledgers = ledgers or {}
         self.folder = folder
         self.doors = {name: door(name) for name in ("backend", "publisher", "aggregator")}
         self.urls = {name: f"http://127.0.0.1:{one.port}" for name, one in self.doors.items()}
@@ -235,11 +239,27 @@ class Federation:
         headers = {"Content-Type": "application/msgpack"}
         return requests.post(url, data=submission.encode(), headers=headers, timeout=30)
 
+    def vote(self, *miners: SecretKey, verdict: str = "VALID", reasons: tuple[str, ...] = ()) -> None:
+        """These miners (the participants, where none is named) vote on every block that waits, without looking at it."""
+        for found in self.aggregator.rounds.moving():
+            if found.row.block is None:
+                continue
+            block = Block.decode(found.row.block.encode())
+            named = {one.miner for one in block.fields.participants}
+            for miner in miners or [miner for miner in MINERS if miner.address in named]:
+                self.aggregator.verdicts.cast(Vote.make(block, verdict, reasons, miner), int(time.time()))
+            closing.close_round(self.aggregator, found.row.task_id, found.row.round)
+
     @contextmanager
     def working(self, *parties: str) -> Iterator[None]:
         """Threads that do what is due, until the block ends."""
         over = threading.Event()
-        work = {"aggregator": self.aggregate, "publisher": self.publish, "publisher_keys": self.issue}
+        work = {
+            "aggregator": self.aggregate,
+            "publisher": self.publish,
+            "publisher_keys": self.issue,
+            "miners": self.vote,
+        }
         threads = [threading.Thread(target=self._loop, args=(work[party], over)) for party in parties]
         for thread in threads:
             thread.start()
@@ -300,6 +320,8 @@ class Federation:
             'curve_kernel = "reference"',
             'broker_url = "memory://"',
         ]
+        if name in self._ledgers:
+            lines.append(f"ledger_url = {json.dumps(self._ledgers[name])}")
         if key is not None:
             write_keystore(home / "key.json", key)
             lines.append('party_key = "key.json"')

@@ -10,8 +10,8 @@ from pipeline.settings import Settings
 from tasks.app import QUEUES, app
 
 MODULES = {
-    "miner": ["tasks.polling", "tasks.sweeping"],
-    "aggregator": ["tasks.aggregation"],
+    "miner": ["tasks.polling", "tasks.sweeping", "tasks.verification", "tasks.retention"],
+    "aggregator": ["tasks.aggregation", "tasks.retention"],
     "publisher": ["tasks.publishing"],
 }
 
@@ -39,10 +39,14 @@ def test_the_timetable_imports_nothing_of_the_product():
 
 
 def test_entries_follow_the_roles_and_expire_before_they_pile_up(tmp_path):
-    entries = beat_schedule.timetable(Settings(home=tmp_path, roles=["miner"], poll_seconds=7, sweep_seconds=0.5))
+    entries = beat_schedule.timetable(
+        Settings(home=tmp_path, roles=["miner"], poll_seconds=7, sweep_seconds=0.5, verify_seconds=9)
+    )
     assert {entry["task"]: entry["schedule"] for entry in entries.values()} == {
         "flfleet.poll": 7.0,
         "flfleet.sweep": 0.5,
+        "flfleet.verify": 9.0,
+        "flfleet.prune": 86400.0,
     }
-    assert {entry["options"]["expires"] for entry in entries.values()} == {7.0, 1.0}
+    assert {entry["options"]["expires"] for entry in entries.values()} == {7.0, 1.0, 9.0, 86400.0}
     assert beat_schedule.timetable(Settings(home=tmp_path, roles=["backend"])) == {}

@@ -1,6 +1,6 @@
 """An aggregator closes a round, step by step; each step's result is stored before the next begins, so a restart goes on.
 
-request -> key -> sum -> model -> accuracy -> upload -> block -> status
+request -> key -> sum -> model -> accuracy -> upload -> block -> votes -> status
 """
 
 import time
@@ -18,9 +18,10 @@ from pipeline.aggregation.desk import AggregatorDesk
 from pipeline.aggregation.function_key import build_request, check_key
 from pipeline.aggregation.slicing import Unfinished, cut, join, sum_of
 from pipeline.aggregation.support import next_support
+from pipeline.aggregation.voting import Outcome, outcome
 from pipeline.errors import Corrupt, Malformed, Misconfigured, Rejected, Retryable
 from pipeline.parties.http import RefusedByParty, send
-from pipeline.protocol.block import Audit
+from pipeline.protocol.block import Audit, Block
 from pipeline.protocol.encodings import indices_from_bitmap
 from pipeline.protocol.function_key import FunctionKey, KeyRequest, SignedHeader
 from pipeline.protocol.signing import canonical
@@ -104,7 +105,10 @@ def close_round(desk: AggregatorDesk, task_id: str, number: int) -> bool:
     with renewed(lambda: desk.rounds.renew(lease), desk.rounds.lease_seconds):
         try:
             while closing.round.state in (RoundState.CLOSING, RoundState.AWAITING_VERIFICATION):
-                closing = next_step(closing)(closing)
+                following = next_step(closing)(closing)
+                if following is closing:
+                    break  # it waits for votes
+                closing = following
         except Unfinished as error:
             desk.rounds.release(lease, reason=str(error))
             return True
@@ -242,8 +246,14 @@ def form(closing: Closing) -> Closing:
 
 
 def conclude(closing: Closing) -> Closing:
-    """The status. Until there are votes, a block counts as verified at once."""
-    task = closing.task
+    """The status that the participants' votes give; the same `closing` while they are still open."""
+    task, desk = closing.task, closing.desk
+    block = Block.decode(closing.row.block.encode())
+    said, reason = outcome(block, desk.verdicts.votes(block.block_hash), time.time(), task.timeout)
+    if said is Outcome.OPEN:
+        return closing
+    if said is Outcome.REJECTED:
+        return closing.advance(state=RoundState.REJECTED, reason=reason)
     if task.expected_accuracy is None or closing.row.accuracy >= task.expected_accuracy:
         return closing.advance(state=RoundState.PUBLISHED, reason=None)
     if task.round < task.max_rounds:

@@ -14,6 +14,7 @@ from pipeline.stores.keys import party_key
 from pipeline.stores.rounds import RoundLedger
 from pipeline.stores.slices import SliceLedger
 from pipeline.stores.submissions import SubmissionLedger
+from pipeline.stores.verdicts import VerdictLedger
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,7 @@ class AggregatorDesk:
     settings: Settings
     rounds: RoundLedger
     submissions: SubmissionLedger
+    verdicts: VerdictLedger
     slices: SliceLedger
     artifacts: ArtifactStore
 
@@ -40,6 +42,7 @@ class AggregatorDesk:
         """Gives the ledger's connections back."""
         self.rounds.close()
         self.submissions.close()
+        self.verdicts.close()
         self.slices.close()
 
 
@@ -50,6 +53,7 @@ def open_desk(settings: Settings) -> AggregatorDesk:
         settings=settings,
         rounds=RoundLedger(engine, lease_seconds=settings.lease_seconds),
         submissions=SubmissionLedger(engine, lease_seconds=settings.lease_seconds),
+        verdicts=VerdictLedger(engine),
         slices=SliceLedger(engine, lease_seconds=settings.lease_seconds),
         artifacts=ArtifactStore(settings.artifacts, settings.cache / "scratch"),
     )

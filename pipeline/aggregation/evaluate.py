@@ -35,3 +35,22 @@ def evaluate(model: Path, task: Task, validation_data: Path, cache: Path, *, dev
     read = read_model(model, task.architecture, dimension=task.dimension, max_dimension=task.dimension)
     data = open_dataset(validation_data, task.dataset, cache, architecture=read.architecture, validation_share=0.0)
     return accuracy(read.module(), data.everything, choose_device(device))
+
+
+def held_back_accuracy(
+    model: Path, task: Task, data: Path, cache: Path, validation_share: float, *, device: str = "cpu"
+) -> float | None:
+    """Accuracy, 0 .. 1, on the samples of a miner that its training never saw; None where it holds none back.
+
+    Raises Misconfigured where the folder `<data>/<dataset>` is not as it should be.
+    """
+    from pipeline.learning.checkpoints import read_model
+    from pipeline.learning.datasets import open_dataset
+    from pipeline.learning.devices import choose_device
+    from pipeline.learning.evaluation import accuracy
+
+    read = read_model(model, task.architecture, dimension=task.dimension, max_dimension=task.dimension)
+    opened = open_dataset(data, task.dataset, cache, architecture=read.architecture, validation_share=validation_share)
+    if not len(opened.held_back):
+        return None
+    return accuracy(read.module(), opened.held_back, choose_device(device))

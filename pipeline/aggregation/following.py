@@ -4,41 +4,30 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-import msgspec
-import numpy as np
-
-from pipeline.aggregation.block import check_block
+from pipeline.aggregation.audit import Candidate, audit_block
 from pipeline.aggregation.board_files import model_url, post_task, upload_model
 from pipeline.aggregation.publisher_desk import PublisherDesk
 from pipeline.aggregation.support import next_support
 from pipeline.errors import FleetError, Rejected
-from pipeline.parties.blocks import fetch_audit, fetch_block
-from pipeline.parties.http import RefusedByParty, fetch_bytes
-from pipeline.protocol.block import Audit, Block
-from pipeline.protocol.encodings import indices_from_bitmap, keccak256, sha256, to_hex
+from pipeline.parties.blocks import (
+    Over,
+    audit_bytes,
+    fetch_audit,
+    fetch_block,
+    fetch_state,
+    fetch_submissions,
+    fetch_votes,
+)
+from pipeline.parties.http import RefusedByParty
+from pipeline.protocol.block import Block
+from pipeline.protocol.encodings import indices_from_bitmap, keccak256, to_hex
 from pipeline.protocol.signing import SecretKey
-from pipeline.protocol.strict import convert, read_json
 from pipeline.protocol.task import Task
+from pipeline.protocol.vote import check_majority
 from pipeline.stores.leases import renewed
 from pipeline.stores.plans import Plan, PlanState, SignedTask
 
-#: Bytes of a task's state that are read: some 200 a round.
-_MAX_STATE_BYTES = 16 * 1024 * 1024
-#: Bytes of an audit's request a participant: a header with its signature is 1.5 KiB.
-_HEADER_BYTES = 4096
 _WITH_BLOCK = ("PUBLISHED", "BACK_TO_TRAINING", "FAILED_ACCURACY")
-
-
-class _Over(msgspec.Struct, frozen=True):
-    """A round in the aggregator's history."""
-
-    round: int
-    status: str
-    blockHash: str | None = None
-
-
-class _State(msgspec.Struct, frozen=True):
-    history: list[_Over]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,22 +86,30 @@ def next_document(
 
 
 def verify_block(desk: PublisherDesk, signed: SignedTask, block_hash: str) -> Verified:
-    """Fetches a block and its audit, checks both, and makes model and support itself. Raises Rejected or Retryable."""
+    """Fetches a published block and checks it as a miner does, the votes on it included. Raises Rejected or Retryable."""
     task, timeout = signed.task, desk.settings.http_timeout_seconds
     coordinates = desk.coordinates(signed)
     block = fetch_block(task.aggregator_url, block_hash, task.aggregator_address, timeout)
-    audit = fetch_audit(task.aggregator_url, block_hash, max_bytes=_audit_bytes(task, coordinates), timeout=timeout)
-    request = check_block(task, block, audit, coordinates)
-    model = _model(desk, signed, audit, participants=len(request.submissions))
-    if to_hex(sha256(model)) != block.fields.modelHash:
-        raise Rejected(
-            f"block: modelHash is {block.fields.modelHash}, the old model minus the update has {to_hex(sha256(model))}"
-        )
-    support = next_support(task.task_id, task.round + 1, task.dimension, task.ratio, audit.wishes)
+    check_majority(block, fetch_votes(task, block_hash, timeout))
+    audit = fetch_audit(task.aggregator_url, block_hash, max_bytes=audit_bytes(task, coordinates), timeout=timeout)
+    support = None
+    if signed.support is not None:
+        support = indices_from_bitmap(desk.artifacts.get(signed.support), task.dimension, "support")
+    candidate = Candidate(
+        task=task,
+        block=block,
+        audit=audit,
+        submissions=fetch_submissions(task, coordinates, audit, timeout),
+        support=support,
+        parent=desk.artifacts.path(signed.model),
+    )
+    model = audit_block(candidate, {}, max_dropped_share=desk.settings.max_dropped_share, kernel=desk.kernel)
+    following = next_support(task.task_id, task.round + 1, task.dimension, task.ratio, audit.wishes)
+    desk.verdicts.publish(block)
     return Verified(
         block=block,
         model=desk.artifacts.put(model, durable=True),
-        support=desk.artifacts.put(support, durable=True),
+        support=desk.artifacts.put(following, durable=True),
     )
 
 
@@ -150,33 +147,15 @@ def _go_on(desk: PublisherDesk, plan: Plan, before: SignedTask, verified: Verifi
     return f"round {following.round} is open"
 
 
-def _outcome(task: Task, timeout: float) -> _Over | None:
+def _outcome(task: Task, timeout: float) -> Over | None:
     """How the round ended at the aggregator; None while it is open there, or not adopted yet."""
-    url = f"{task.aggregator_url}/aggregator/tasks/{task.task_id}"
     try:
-        state = convert(read_json(fetch_bytes(url, max_bytes=_MAX_STATE_BYTES, timeout=timeout)), _State, url)
+        state = fetch_state(task.aggregator_url, task.task_id, timeout)
     except RefusedByParty as error:
         if error.status == 404:
             return None
         raise
     return next((entry for entry in state.history if entry.round == task.round), None)
-
-
-def _model(desk: PublisherDesk, signed: SignedTask, audit: Audit, *, participants: int) -> bytes:
-    from pipeline.aggregation.evaluate import new_model  # torch, and only where a model is read
-
-    task = signed.task
-    support = None
-    if signed.support is not None:
-        support = indices_from_bitmap(desk.artifacts.get(signed.support), task.dimension, "support")
-    sums = np.frombuffer(audit.aggregate, dtype="<i8").astype(np.int64)
-    return new_model(desk.artifacts.path(signed.model), task, sums, support, participants)
-
-
-def _audit_bytes(task: Task, coordinates: int) -> int:
-    """The largest audit of a round: mask sums, aggregate, wishes and the request."""
-    wish = (task.dimension + 7) // 8 + 16
-    return 32 * task.groups(coordinates) + 8 * coordinates + task.max_miners * (wish + _HEADER_BYTES) + 65536
 
 
 def _signed(document: dict[str, Any], publisher: SecretKey) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from pipeline.stores.database import open_database
 from pipeline.stores.issued import IssuedLedger
 from pipeline.stores.keys import party_key
 from pipeline.stores.plans import PlanLedger, SignedTask
+from pipeline.stores.verdicts import VerdictLedger
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,7 @@ class PublisherDesk:
     settings: Settings
     plans: PlanLedger
     issued: IssuedLedger
+    verdicts: VerdictLedger
     artifacts: ArtifactStore
 
     @property
@@ -44,6 +46,7 @@ class PublisherDesk:
         """Gives the ledger's connections back."""
         self.plans.close()
         self.issued.close()
+        self.verdicts.close()
 
 
 def open_publisher_desk(settings: Settings) -> PublisherDesk:
@@ -53,6 +56,7 @@ def open_publisher_desk(settings: Settings) -> PublisherDesk:
         settings=settings,
         plans=PlanLedger(engine, lease_seconds=settings.lease_seconds),
         issued=IssuedLedger(engine, lease_seconds=settings.lease_seconds),
+        verdicts=VerdictLedger(engine),
         artifacts=ArtifactStore(settings.artifacts, settings.cache / "scratch"),
     )
 

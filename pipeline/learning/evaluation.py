@@ -3,25 +3,36 @@
 import numpy as np
 import torch
 from torch import nn
+from torch.nn import functional
 
 from pipeline.learning.datasets import Samples
 
-_BATCH = 512
+BATCH_SIZE = 512
 
 
-def accuracy(module: nn.Module, samples: Samples, device: torch.device | str = "cpu") -> float:
+def accuracy(
+    module: nn.Module, samples: Samples, device: torch.device | str = "cpu", *, batch_size: int = BATCH_SIZE
+) -> float:
     """The share of samples whose class gets the highest logit, 0 .. 1. Raises ValueError without samples.
 
     A network whose logits are not finite is right nowhere.
     """
+    return measure(module, samples, device, batch_size=batch_size)[0]
+
+
+def measure(
+    module: nn.Module, samples: Samples, device: torch.device | str = "cpu", *, batch_size: int = BATCH_SIZE
+) -> tuple[float, float]:
+    """Accuracy as above, and the mean cross entropy. Leaves the network in evaluation mode. Raises ValueError."""
     if not len(samples):
         raise ValueError("no samples to measure accuracy on")
     module = module.to(device).eval()
-    right = 0
+    right, loss = 0, 0.0
     with torch.inference_mode():
-        for start in range(0, len(samples), _BATCH):
-            x, y = samples.take(np.arange(start, min(start + _BATCH, len(samples))))
+        for start in range(0, len(samples), batch_size):
+            x, y = samples.take(np.arange(start, min(start + batch_size, len(samples))))
             logits = module(torch.from_numpy(x).to(device)).cpu()
+            loss += float(functional.cross_entropy(logits.double(), torch.from_numpy(y), reduction="sum"))
             hits = (logits.argmax(1) == torch.from_numpy(y)) & logits.isfinite().all(1)
             right += int(hits.sum())
-    return right / len(samples)
+    return right / len(samples), loss / len(samples)

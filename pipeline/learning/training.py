@@ -14,22 +14,17 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import nn
-from torch.nn import functional
 
 from pipeline.errors import Misconfigured, Rejected
 from pipeline.learning.checkpoints import flatten
 from pipeline.learning.datasets import Dataset
-from pipeline.learning.evaluation import accuracy
-from pipeline.learning.training_checkpoint import restore_checkpoint, write_checkpoint
+from pipeline.learning.evaluation import BATCH_SIZE, measure
+from pipeline.learning.gradients import accumulate, clip, pull
+from pipeline.learning.recipe import OPTIMIZERS as OPTIMIZERS
+from pipeline.learning.recipe import SCHEDULES, Loss, make_optimiser, problems
+from pipeline.learning.training_checkpoint import Metrics, restore_checkpoint, write_checkpoint
 from pipeline.protocol.task import Training
 
-OPTIMIZERS: Mapping[str, Callable[..., torch.optim.Optimizer]] = {
-    "sgd": torch.optim.SGD,
-    "adam": torch.optim.Adam,
-    "adamw": torch.optim.AdamW,
-}
-#: Far beyond any that learns; torch has no error of its own for one that its float32 cannot hold.
-_LARGEST_RATE = 1e6
 #: Between two reports inside an epoch: a caller that must stop a long training does so from `report`.
 _REPORT_SECONDS = 1.0
 
@@ -52,14 +47,19 @@ class Trained:
     delta: NDArray[np.float32]
     #: Complete ones.
     epochs: int
-    #: Mean training loss of each epoch.
-    losses: list[float]
+    #: Of each epoch: loss, heldLoss and heldAccuracy (None where nothing is held back), learningRate, seconds.
+    metrics: list[Metrics]
     #: On the held-back part, 0 .. 1; None where nothing is held back.
     accuracy: float | None
     device: str
     seconds: float
     #: Where the operator's limits cut the task's wishes, in sentences.
     limited: list[str]
+
+    @property
+    def losses(self) -> list[float]:
+        """Mean training loss of each epoch."""
+        return [float(epoch["loss"] or 0.0) for epoch in self.metrics]
 
 
 def train(
@@ -71,6 +71,7 @@ def train(
     device: torch.device,
     seed: int | None = None,
     threads: int | None = None,
+    precision: torch.dtype | None = None,
     report: Callable[[Mapping[str, Any]], None] = lambda _progress: None,
     save: Callable[[bytes], None] = lambda _checkpoint: None,
     resume: bytes | None = None,
@@ -78,71 +79,118 @@ def train(
     """Trains `module` in place.
 
     `seed`: fixed randomness for tests and the demo; None: fresh and secret. `threads`: torch's, of the whole process.
+    `precision`: of the network's inner sums (bfloat16 on GPUs); None: float32. Weights and delta are float32 either way.
     `report` gets {"epoch", "epochs", "loss"}; `save` gets a checkpoint after every epoch but the last, `resume` takes one.
-    Raises Rejected: an unknown optimiser, settings out of range, a loss or weights that are not finite; Misconfigured
-    without training samples; Corrupt for a checkpoint that is none; whatever `report` and `save` raise.
+    Raises Rejected: an unknown name, settings out of range, a loss or weights that are not finite; Misconfigured
+    without training samples or where one sample exceeds the memory; Corrupt for a checkpoint that is none; whatever `report` and `save` raise.
     """
     begun = time.monotonic()
     if threads is not None:
         torch.set_num_threads(threads)
     _check(training, dataset)
     epochs, batch_size = min(training.epochs, limits.max_epochs), min(training.batch_size, limits.max_batch_size)
-    limited = _limited(training, limits)
+    limited = _limited(training, limits, dataset)
     # 128 bits of the system's randomness: who could guess the order of the samples could test guesses of samples.
     secret = secrets.randbits(128) if seed is None else seed
 
     w_old = flatten(module.state_dict())
     module = module.to(device)
-    optimiser = OPTIMIZERS[training.optimizer](module.parameters(), lr=training.learning_rate)
-    losses = [] if resume is None else restore_checkpoint(resume, module, optimiser)
-    reported, out_of_time = begun, False
+    anchors = [parameter.detach().clone() for parameter in module.parameters()] if training.proximal else []
+    optimiser = make_optimiser(module, training)
+    loss = Loss(training, dataset.training.y[dataset.training.rows])
+    metrics = [] if resume is None else restore_checkpoint(resume, module, optimiser)
+    part, reported, out_of_time = batch_size, begun, False
 
-    module.train()
-    while len(losses) < epochs and not out_of_time:
-        rng = np.random.default_rng((secret, len(losses)))
+    while len(metrics) < epochs and not out_of_time and not _is_enough(metrics, training.patience):
+        rng = np.random.default_rng((secret, len(metrics)))
         torch.manual_seed(int(rng.integers(2**63)))  # dropout's
-        total, seen = 0.0, 0
-        for positions in _batches(rng.permutation(len(dataset.training)), batch_size):
-            x, y = (torch.from_numpy(part).to(device) for part in dataset.training.take(positions))
-            loss = functional.cross_entropy(module(x), y)
-            value = float(loss.item())
+        batches = list(_batches(rng.permutation(len(dataset.training)), batch_size))
+        total, seen, started = 0.0, 0, time.monotonic()
+        module.train()
+        for number, positions in enumerate(batches):
+            rate = training.learning_rate * SCHEDULES[training.schedule](
+                (len(metrics) + number / len(batches)) / epochs
+            )
+            for group in optimiser.param_groups:
+                group["lr"] = rate
+
+            x, y = dataset.training.take(positions)
+            value, fitted = accumulate(module, loss, x, y, part=part, device=device, precision=precision)
+            if fitted < part:
+                limited.append(f"batches computed in parts of {fitted}: more did not fit into the memory of {device}")
+                part = fitted
             if not math.isfinite(value):
                 raise Rejected(
-                    f"training: the loss is {value} in epoch {len(losses) + 1}; the task's learning rate "
+                    f"training: the loss is {value} in epoch {len(metrics) + 1}; the task's learning rate "
                     f"{training.learning_rate} is too high for this model, or the data's values are far out of range"
                 )
-            optimiser.zero_grad(set_to_none=True)
-            loss.backward()  # type: ignore[no-untyped-call, unused-ignore]  # torch leaves it untyped
+            if anchors:
+                pull(module, anchors, training.proximal)
+            clip(module, training.clip_norm)
             optimiser.step()
 
             total, seen, now = total + value * len(y), seen + len(y), time.monotonic()
             if now - reported >= _REPORT_SECONDS:
                 reported = now
-                report({"epoch": len(losses), "epochs": epochs, "loss": total / seen})
+                report({"epoch": len(metrics), "epochs": epochs, "loss": total / seen})
             if now - begun > limits.max_seconds:
                 out_of_time = True
-                limited.append(f"stopped in epoch {len(losses) + 1} of {epochs} after {limits.max_seconds:g} s")
+                limited.append(f"stopped in epoch {len(metrics) + 1} of {epochs} after {limits.max_seconds:g} s")
                 break
         else:
-            losses.append(total / seen)
-            report({"epoch": len(losses), "epochs": epochs, "loss": losses[-1]})
-            if len(losses) < epochs:
-                save(write_checkpoint(module, optimiser, losses))
+            right, held_loss = _measured(module, dataset, device, part if part < batch_size else BATCH_SIZE)
+            metrics.append(
+                {
+                    "loss": total / seen,
+                    "heldLoss": held_loss,
+                    "heldAccuracy": right,
+                    "learningRate": rate,
+                    "seconds": round(time.monotonic() - started, 3),
+                }
+            )
+            report({"epoch": len(metrics), "epochs": epochs, "loss": total / seen})
+            if len(metrics) < epochs:
+                save(write_checkpoint(module, optimiser, metrics))
+    if len(metrics) < epochs and not out_of_time:
+        limited.append(
+            f"ended after epoch {len(metrics)} of {epochs}: no better in {training.patience} epochs (patience)"
+        )
 
     delta = w_old - flatten(module.state_dict())
     if not np.isfinite(delta).all():
         raise Rejected(
             f"training: weights became NaN or infinite; the learning rate {training.learning_rate} is too high"
         )
+    if out_of_time or not metrics:
+        right, _ = _measured(module, dataset, device, part if part < batch_size else BATCH_SIZE)
+    else:
+        right = metrics[-1]["heldAccuracy"]
     return Trained(
         delta=delta,
-        epochs=len(losses),
-        losses=losses,
-        accuracy=accuracy(module, dataset.held_back, device) if len(dataset.held_back) else None,
+        epochs=len(metrics),
+        metrics=metrics,
+        accuracy=right,
         device=str(device),
         seconds=time.monotonic() - begun,
         limited=limited,
     )
+
+
+def _measured(
+    module: nn.Module, dataset: Dataset, device: torch.device, at_once: int
+) -> tuple[float | None, float | None]:
+    """Accuracy and loss on the held-back part, if there is one; what memory holds with gradients it holds without."""
+    if not len(dataset.held_back):
+        return None, None
+    return measure(module, dataset.held_back, device, batch_size=at_once)
+
+
+def _is_enough(metrics: list[Metrics], patience: int | None) -> bool:
+    """Whether the held-back loss was at its lowest `patience` or more epochs ago."""
+    held = [epoch["heldLoss"] for epoch in metrics]
+    if patience is None or not held or None in held:
+        return False
+    return len(held) - 1 - held.index(min(loss for loss in held if loss is not None)) >= patience
 
 
 def _batches(order: NDArray[np.int64], size: int) -> Iterator[NDArray[np.int64]]:
@@ -154,20 +202,13 @@ def _batches(order: NDArray[np.int64], size: int) -> Iterator[NDArray[np.int64]]
 
 
 def _check(training: Training, dataset: Dataset) -> None:
-    problems = []
-    if training.optimizer not in OPTIMIZERS:
-        problems.append(f"optimizer {training.optimizer[:40]!r} is unknown; there are: {', '.join(OPTIMIZERS)}")
-    if training.epochs < 1 or training.batch_size < 1:
-        problems.append(f"epochs and batchSize must be at least 1, got {training.epochs} and {training.batch_size}")
-    if not 0 < training.learning_rate <= _LARGEST_RATE:
-        problems.append(f"learningRate must be above 0 and at most {_LARGEST_RATE:g}, got {training.learning_rate}")
-    if problems:
-        raise Rejected(*(f"task's training: {problem}" for problem in problems))
+    if found := problems(training):
+        raise Rejected(*(f"task's training: {problem}" for problem in found))
     if not len(dataset.training):
         raise Misconfigured("every sample is held back from training; lower FLFLEET_VALIDATION_SHARE or add samples")
 
 
-def _limited(training: Training, limits: Limits) -> list[str]:
+def _limited(training: Training, limits: Limits, dataset: Dataset) -> list[str]:
     limited = []
     if training.epochs > limits.max_epochs:
         limited.append(f"{training.epochs} epochs asked for, {limits.max_epochs} done (FLFLEET_MAX_EPOCHS)")
@@ -175,4 +216,6 @@ def _limited(training: Training, limits: Limits) -> list[str]:
         limited.append(
             f"batches of {training.batch_size} asked for, {limits.max_batch_size} done (FLFLEET_MAX_BATCH_SIZE)"
         )
+    if training.patience is not None and not len(dataset.held_back):
+        limited.append("patience is of no use here: no sample is held back")
     return limited

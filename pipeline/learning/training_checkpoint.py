@@ -9,21 +9,24 @@ from torch import nn
 
 from pipeline.errors import Corrupt
 
+#: What is known of an epoch: loss, held-back loss and accuracy (None without a held-back part), learning rate, seconds.
+Metrics = dict[str, float | None]
 
-def write_checkpoint(module: nn.Module, optimiser: torch.optim.Optimizer, losses: Sequence[float]) -> bytes:
-    """State of model and optimiser; the number of losses is the number of epochs done."""
+
+def write_checkpoint(module: nn.Module, optimiser: torch.optim.Optimizer, metrics: Sequence[Metrics]) -> bytes:
+    """State of model and optimiser; there are as many metrics as epochs are done."""
     sink = io.BytesIO()
-    state = {"model": module.state_dict(), "optimizer": optimiser.state_dict(), "losses": list(losses)}
+    state = {"model": module.state_dict(), "optimizer": optimiser.state_dict(), "metrics": list(metrics)}
     torch.save(state, sink)
     return sink.getvalue()
 
 
-def restore_checkpoint(data: bytes, module: nn.Module, optimiser: torch.optim.Optimizer) -> list[float]:
-    """Puts model and optimiser back and returns the losses so far. Raises Corrupt for what `write_checkpoint` did not write."""
+def restore_checkpoint(data: bytes, module: nn.Module, optimiser: torch.optim.Optimizer) -> list[Metrics]:
+    """Puts model and optimiser back and returns the epochs so far. Raises Corrupt for what `write_checkpoint` did not write."""
     try:
         state = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
         module.load_state_dict(state["model"])
         optimiser.load_state_dict(state["optimizer"])
-        return [float(loss) for loss in state["losses"]]
-    except (RuntimeError, pickle.UnpicklingError, EOFError, KeyError, TypeError, ValueError) as error:
+        return [{str(name): value for name, value in epoch.items()} for epoch in state["metrics"]]
+    except (RuntimeError, pickle.UnpicklingError, EOFError, KeyError, AttributeError, TypeError, ValueError) as error:
         raise Corrupt(f"training's checkpoint cannot be taken up again: {str(error)[:200]}") from None

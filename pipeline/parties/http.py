@@ -82,13 +82,24 @@ def _download_from(offset: int, url: str, path: Path, *, max_bytes: int, timeout
             goes_on = response.status_code == 206 and _range_start(response) == offset
             if response.status_code == 206 and not goes_on:
                 raise Rejected(f"{url} answered with another range than was asked for")
-            with path.open("ab" if goes_on else "wb") as sink:
+            with _disk(path), path.open("ab" if goes_on else "wb") as sink:
                 for chunk in _bounded(response, url, max_bytes - (offset if goes_on else 0)):
                     sink.write(chunk)
     except RefusedByParty as error:
         if error.status != 416 or not offset:
             raise
         # What is there is as long as the file or longer: the caller's hash tells; a wrong one starts afresh.
+
+
+@contextmanager
+def _disk(path: Path) -> Iterator[None]:
+    """A full disk may be an empty one later. The network's errors are OSErrors too, and pass."""
+    try:
+        yield
+    except requests.exceptions.RequestException:
+        raise
+    except OSError as error:
+        raise Retryable(f"{path.parent}: {error}") from error
 
 
 def _range_start(response: requests.Response) -> int | None:

@@ -40,6 +40,21 @@ class Training(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     batch_size: int = 16
     optimizer: str = "sgd"
     learning_rate: float = 0.01
+    #: Of sgd.
+    momentum: float = 0.0
+    #: Pulls weights towards zero, as the optimiser does it.
+    weight_decay: float = 0.0
+    #: How the learning rate goes over the run's steps.
+    schedule: str = "constant"
+    loss: str = "cross_entropy"
+    #: A factor per class, or "balanced": the rarer a class is in a miner's data, the more its samples count.
+    class_weights: str | list[float] | None = None
+    #: FedProx's mu (Li et al. 2020): pulls weights towards the round's model.
+    proximal: float = 0.0
+    #: Largest L2 norm of a step's gradient.
+    clip_norm: float | None = None
+    #: Epochs without a lower loss on the held-back part after which a training ends.
+    patience: int | None = None
 
 
 class Compression(msgspec.Struct, frozen=True, kw_only=True):

@@ -2,21 +2,26 @@
 
 import hashlib
 import os
+from typing import Any
+
+import msgspec
 
 from pipeline.errors import Misconfigured
+from pipeline.protocol.task import Training
 from pipeline.stages.contract import Job, Output
 
 
 def run(job: Job) -> Output:
     """Trains from the task's model, from its last checkpoint on if there is one.
 
-    Artifact `delta`, float32[d]; figures epochs, losses, accuracy (on held-back data, or None), device, seconds, limited
-    (where the operator's limits won). Notes `checkpoint` after every epoch. Raises Rejected, Misconfigured, Corrupt.
+    Artifact `delta`, float32[d]; figures epochs, losses, metrics (of each epoch), accuracy (on held-back data, or None),
+    device, seconds, limited (where the operator's limits won), ignored (unknown members of the task's training). Notes `checkpoint` after every epoch. Raises Rejected, Misconfigured, Corrupt.
     """
     # torch, and only in the pool that trains.
     from pipeline.learning.checkpoints import read_model
     from pipeline.learning.datasets import open_dataset
     from pipeline.learning.devices import choose_device
+    from pipeline.learning.gradients import reduced_precision
     from pipeline.learning.training import Limits, train
 
     task, settings, artifacts = job.task, job.settings, job.artifacts
@@ -45,6 +50,7 @@ def run(job: Job) -> Output:
             artifacts.delete(kept)
         kept = digest
 
+    device = choose_device(settings.device)
     trained = train(
         model.module(),
         dataset,
@@ -54,7 +60,8 @@ def run(job: Job) -> Output:
             max_batch_size=settings.max_batch_size,
             max_seconds=settings.max_training_seconds,
         ),
-        device=choose_device(settings.device),
+        device=device,
+        precision=reduced_precision(device),
         seed=seed(job),
         threads=threads(settings.workers.get("train", 1)),
         report=job.report,
@@ -66,12 +73,20 @@ def run(job: Job) -> Output:
         figures={
             "epochs": trained.epochs,
             "losses": trained.losses,
+            "metrics": trained.metrics,
+            "ignored": unknown_members(task.document.get("training")),
             "accuracy": trained.accuracy,
             "device": trained.device,
             "seconds": round(trained.seconds, 3),
             "limited": trained.limited,
         },
     )
+
+
+def unknown_members(training: Any) -> list[str]:
+    """What the task asks of a training that this version does not know: kept and hashed, without effect."""
+    known = {field.encode_name for field in msgspec.structs.fields(Training)}
+    return sorted(str(name)[:80] for name in training or {} if name not in known)[:20]
 
 
 def check_same_data(job: Job, digest: str) -> None:
@@ -84,8 +99,11 @@ def check_same_data(job: Job, digest: str) -> None:
 
 
 def threads(processes: int) -> int:
-    """torch's threads in each of a pool's processes on this host: together no more than the cores it may use."""
-    return max(1, len(os.sched_getaffinity(0)) // max(1, processes))
+    """torch's threads in each of a pool's processes on this host: all cores but one, which the other pools share.
+
+    torch's threads wait for each other by spinning: two of them on two busy cores trained twenty times slower than one.
+    """
+    return max(1, (len(os.sched_getaffinity(0)) - 1) // max(1, processes))
 
 
 def seed(job: Job) -> int | None:

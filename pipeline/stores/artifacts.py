@@ -8,8 +8,10 @@ import hashlib
 import io
 import mmap
 import os
+import re
+import shutil
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +25,20 @@ from numpy.typing import NDArray
 from pipeline.errors import Corrupt, Retryable
 
 _CHUNK = 4 * 1024 * 1024
+_PARTIAL = ".partial-"
+_OURS = re.compile(r"[0-9a-f]{64}|\.partial-.*")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stored:
+    """Something in the store, as `stored` lists it."""
+
+    #: Its digest, or the name of an interrupted write's file.
+    name: str
+    path: str
+    bytes: int
+    #: Unix seconds of the store's clock.
+    modified: float
 
 
 class ArtifactStore:
@@ -30,8 +46,10 @@ class ArtifactStore:
 
     def __init__(self, url: str, scratch: Path) -> None:
         """`url`: an fsspec URL. `scratch`: a local folder for memory-mapped copies of remote artifacts."""
-        self._fs, self._root = fsspec.core.url_to_fs(url)
+        # Other processes write too: what a listing said a moment ago says nothing.
+        self._fs, self._root = fsspec.core.url_to_fs(url, use_listings_cache=False)
         self._local = isinstance(self._fs, LocalFileSystem)
+        self._away = _errors_of(self._fs.protocol)
         self._scratch = scratch
         # digest -> the file that was verified under it.
         self._mapped: dict[str, tuple[int, ...]] = {}
@@ -63,12 +81,13 @@ class ArtifactStore:
             raise Retryable(f"artifact store: {error}") from error
 
     def put_array(self, array: NDArray[Any], *, durable: bool = False) -> str:
-        """Stores an array in numpy's own format, without pickles."""
-        self._scratch.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=self._scratch, suffix=".npy") as file:
-            np.save(file, array, allow_pickle=False)
-            file.flush()
-            return self.put_file(Path(file.name), durable=durable)
+        """Stores an array in numpy's own format, without pickles. Raises Retryable."""
+        with _mapped(self._away):
+            self._scratch.mkdir(parents=True, exist_ok=True)
+            with tempfile.NamedTemporaryFile(dir=self._scratch, suffix=".npy") as file:
+                np.save(file, array, allow_pickle=False)
+                file.flush()
+                return self.put_file(Path(file.name), durable=durable)
 
     @contextmanager
     def new_array(self, length: int, dtype: type[Any]) -> Iterator["NewArray"]:
@@ -90,12 +109,10 @@ class ArtifactStore:
     def get(self, digest: str) -> bytes:
         """The bytes of a digest. Raises Corrupt when they are missing or differ from it."""
         try:
-            with self._fs.open(self._path(digest), "rb") as source:
+            with _mapped(self._away), self._fs.open(self._path(digest), "rb") as source:
                 data = bytes(source.read())
         except FileNotFoundError:
             raise Corrupt(f"artifact {digest} is missing") from None
-        except OSError as error:
-            raise Retryable(f"artifact store: {error}") from error
         if hashlib.sha256(data).hexdigest() != digest:
             raise Corrupt(f"artifact {digest} is damaged")
         return data
@@ -112,14 +129,13 @@ class ArtifactStore:
                 local.unlink(missing_ok=True)  # only the copy is damaged, perhaps: fetched once more
         partial = local.with_suffix(f".{os.getpid()}")
         try:
-            self._scratch.mkdir(parents=True, exist_ok=True)
-            self._fs.get_file(self._path(digest), str(partial))
-            _verified(partial, digest)
-            partial.replace(local)
+            with _mapped(self._away):
+                self._scratch.mkdir(parents=True, exist_ok=True)
+                self._fs.get_file(self._path(digest), str(partial))
+                _verified(partial, digest)
+                partial.replace(local)
         except FileNotFoundError:
             raise Corrupt(f"artifact {digest} is missing") from None
-        except OSError as error:
-            raise Retryable(f"artifact store: {error}") from error
         finally:
             partial.unlink(missing_ok=True)
         return local
@@ -160,13 +176,46 @@ class ArtifactStore:
         return array
 
     def exists(self, digest: str) -> bool:
-        """Whether something is stored under the digest; `get` says whether it is whole."""
-        return bool(self._fs.exists(self._path(digest)))
+        """Whether something is stored under the digest; `get` says whether it is whole. Raises Retryable."""
+        with _mapped(self._away):
+            return bool(self._fs.exists(self._path(digest)))
 
     def delete(self, digest: str) -> None:
-        """Removes an artifact; one that is not there is no error."""
-        if self._fs.exists(self._path(digest)):
-            self._fs.rm_file(self._path(digest))
+        """Removes an artifact; one that is not there is no error. Raises Retryable."""
+        self._remove(self._path(digest))
+
+    def remove(self, found: Stored) -> None:
+        """Removes what `stored` listed. Raises Retryable."""
+        self._remove(found.path)
+
+    def stored(self) -> Iterator[Stored]:
+        """Everything that is there, the files of interrupted writes too. Raises Retryable."""
+        with _mapped(self._away):
+            found: Mapping[str, Mapping[str, Any]] = self._fs.find(self._root, detail=True)
+        for path, entry in found.items():
+            name = path.rpartition("/")[2]
+            if _OURS.fullmatch(name):
+                yield Stored(name=name, path=path, bytes=int(entry["size"]), modified=_modified(entry))
+
+    def require_space(self, free_bytes: int) -> None:
+        """Raises Retryable where a local store, or the scratch folder, has less than `free_bytes` left."""
+        for folder in (Path(self._root), self._scratch) if self._local else (self._scratch,):
+            there = next(path for path in (folder, *folder.parents) if path.exists())
+            with _mapped(self._away):
+                left = shutil.disk_usage(there).free
+            if left < free_bytes:
+                raise Retryable(
+                    f"{folder} has {left} bytes left, a stage starts with {free_bytes} at least "
+                    "(FLFLEET_MIN_FREE_BYTES); `flfleet prune` frees what nothing needs"
+                )
+
+    def _remove(self, path: str) -> None:
+        try:
+            with _mapped(self._away):
+                if self._fs.exists(path):
+                    self._fs.rm_file(path)
+        except FileNotFoundError:
+            return  # another process was faster
 
     def _path(self, digest: str) -> str:
         return f"{self._root}/{digest[:2]}/{digest}"
@@ -174,14 +223,41 @@ class ArtifactStore:
     def _write(self, digest: str, source: IO[bytes], durable: bool) -> None:
         target = self._path(digest)
         try:
-            if self._local:
-                _write_local(Path(target), source, durable)
-            else:
-                with self._fs.open(target, "wb") as sink:
-                    while chunk := source.read(_CHUNK):
-                        sink.write(chunk)
-        except OSError as error:
-            raise Retryable(f"artifact store: {error}") from error
+            with _mapped(self._away):
+                if self._local:
+                    _write_local(Path(target), source, durable)
+                else:
+                    with self._fs.open(target, "wb") as sink:
+                        while chunk := source.read(_CHUNK):
+                            sink.write(chunk)
+        except FileNotFoundError as error:
+            raise Retryable(f"artifact store: {error}") from error  # its bucket, or a folder that was moved away
+
+
+@contextmanager
+def _mapped(away: tuple[type[Exception], ...]) -> Iterator[None]:
+    """Maps what says that a store is away, or full, to Retryable. A missing file is the caller's to judge."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise
+    except away as error:
+        raise Retryable(f"artifact store: {error}") from error
+
+
+def _errors_of(protocol: str | tuple[str, ...]) -> tuple[type[Exception], ...]:
+    """What a store's library raises when it is away: OSError, and for S3 what s3fs lets through as it is."""
+    if "s3" not in ((protocol,) if isinstance(protocol, str) else protocol):
+        return (OSError,)
+    from botocore.exceptions import BotoCoreError  # there where s3fs is
+
+    return (OSError, BotoCoreError)
+
+
+def _modified(entry: Mapping[str, Any]) -> float:
+    """A listing's time in Unix seconds: file systems say it in seconds, S3 and fsspec's memory as a datetime."""
+    found: Any = entry.get("mtime") or entry.get("LastModified") or entry.get("created")
+    return float(found) if isinstance(found, (int, float)) else float(found.timestamp())
 
 
 @dataclass(frozen=True)
@@ -223,7 +299,7 @@ def _verified(path: Path, digest: str) -> Path:
 def _write_local(target: Path, source: IO[bytes], durable: bool) -> None:
     """Writes beside the target and renames, so that nobody sees half a file; fsyncs file and folder if asked."""
     target.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=target.parent, prefix=".partial-")
+    handle, name = tempfile.mkstemp(dir=target.parent, prefix=_PARTIAL)
     try:
         with os.fdopen(handle, "wb") as sink:
             while chunk := source.read(_CHUNK):

@@ -17,7 +17,7 @@ from pipeline.stores.ledger_base import (
     noted,
 )
 from pipeline.stores.records import Claim, Fenced, Stage, State
-from pipeline.stores.run_tables import notes, outputs
+from pipeline.stores.run_tables import notes, outputs, runs
 
 _OUTPUTS = select(outputs).where(outputs.c.run_id == bindparam("run_id"))
 _NOTES = select(notes.c.name, notes.c.digest).where(notes.c.run_id == bindparam("run_id"))
@@ -73,6 +73,18 @@ class Claims(LedgerBase):
     def renew(self, claim: Claim) -> None:
         """Lengthens the lease. Raises Fenced."""
         self._write(claim, lease_until=self._now() + self._lease_seconds)
+
+    def keep(self, run_id: str, owner: str) -> bool:
+        """Lengthens a lease on behalf of `owner`, which is known to work on the run but may be unable to say so.
+
+        Returns whether there was something to do: less than two thirds of the lease were left, and it is still its.
+        """
+        now = self._now()
+        held = (runs.c.run_id == run_id, runs.c.state == State.RUNNING, runs.c.owner == owner)
+        short = runs.c.lease_until < now + self._lease_seconds * 2 / 3
+        with self._transaction() as db:
+            changed = db.execute(update(runs).where(*held, short).values(lease_until=now + self._lease_seconds))
+        return changed.rowcount == 1
 
     def report(self, claim: Claim, progress: Mapping[str, Any]) -> None:
         """Shows a stage's progress to people. Raises Fenced."""

@@ -15,6 +15,12 @@ def this_process() -> str:
     return _this_process(os.getpid())
 
 
+def working(pid: int) -> str | None:
+    """The owner's text of another process of this host that runs; None where there is none, or where it is stopped."""
+    state, start = _stat(pid)
+    return None if not start or state in "Tt" else "|".join((_host(), _boot(), str(pid), start))
+
+
 def is_gone(owner: str) -> bool:
     """Whether the owner is a process of this host that certainly runs no more (or ran before the last boot).
 
@@ -51,19 +57,27 @@ def _boot() -> str:
 
 def _start(pid: int) -> str:
     """When a process started, in the kernel's own count (no clock can move it); empty where none runs, or a zombie."""
+    return _stat(pid)[1]
+
+
+def _stat(pid: int) -> tuple[str, str]:
+    """State letter and start of a process; both empty where none runs, or a zombie."""
     if not (_PROC / "self/stat").exists():
-        return _start_by_psutil(pid)
+        return _stat_by_psutil(pid)
     try:
         # The name in parentheses may hold anything; state is the first field after it, the start time the twentieth.
         fields = (_PROC / f"{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()
     except OSError:
-        return ""
-    return "" if fields[0] in "ZX" else fields[19]
+        return "", ""
+    return ("", "") if fields[0] in "ZX" else (fields[0], fields[19])
 
 
-def _start_by_psutil(pid: int) -> str:
+def _stat_by_psutil(pid: int) -> tuple[str, str]:
     try:
         process = psutil.Process(pid)
-        return "" if process.status() == psutil.STATUS_ZOMBIE else f"{process.create_time():.2f}"
+        status, start = process.status(), f"{process.create_time():.2f}"
     except psutil.NoSuchProcess:
-        return ""
+        return "", ""
+    if status == psutil.STATUS_ZOMBIE:
+        return "", ""
+    return "T" if status == psutil.STATUS_STOPPED else "R", start

@@ -116,6 +116,12 @@ class PlanLedger(PartyLedger):
             for row in rows
         ]
 
+    def running(self) -> list[str]:
+        """TaskIDs of the plans that go on, in order."""
+        rows = select(plans.c.task_id).where(plans.c.state == PlanState.RUNNING).order_by(plans.c.task_id)
+        with self._reading() as connection:
+            return list(connection.execute(rows).scalars())
+
     def claim(self, task_id: str) -> Plan | None:
         """Leases a running plan, or None: it has ended, or a live worker has it."""
         which = and_(plans.c.task_id == task_id, plans.c.state == PlanState.RUNNING)

@@ -33,6 +33,11 @@ class RoundState(StrEnum):
 
 #: A round in one of these moves by itself.
 MOVING = (RoundState.OPEN, RoundState.CLOSING, RoundState.AWAITING_VERIFICATION)
+#: The participants' votes published the block of a round in one of these.
+VERIFIED = (RoundState.PUBLISHED, RoundState.BACK_TO_TRAINING, RoundState.FAILED_ACCURACY)
+
+#: A step that was written down starts the count again: a round that advances between two kills is not given up.
+_PROGRESS = {"attempts": 0}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +57,11 @@ class Round:
     def state(self) -> RoundState:
         """Where the round stands."""
         return RoundState(self.row.state)
+
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing in it moves any more."""
+        return self.state not in MOVING
 
     @property
     def status(self) -> str:
@@ -162,7 +172,7 @@ class RoundLedger(PartyLedger):
 
     def advance(self, lease: RoundLease, **values: Any) -> Round:
         """Writes a step's results down, on disk when it returns, and reads the round anew. Raises LeaseLost."""
-        self._write(lease, values | {"updated_at": time.time()}, durable=True)
+        self._write(lease, values | _PROGRESS | {"updated_at": time.time()}, durable=True)
         found = self.find(lease.task_id, lease.round)
         assert found is not None
         return found
@@ -170,7 +180,7 @@ class RoundLedger(PartyLedger):
     def store_request(self, lease: RoundLease, request_hash: str, envelope: dict[str, Any]) -> Round:
         """Keeps a key request before it is sent, as the round's own. Raises LeaseLost."""
         with self._writing(durable=True) as connection:
-            values = {"request_hash": request_hash, "updated_at": time.time()}
+            values = {"request_hash": request_hash, "updated_at": time.time(), **_PROGRESS}
             leases.write(connection, rounds, _is(lease.task_id, lease.round), lease.token, values)
             if self._envelope(connection, request_hash) is None:
                 connection.execute(

@@ -143,6 +143,13 @@ class SubmissionLedger(PartyLedger):
             and_(submissions.c.submission_hash == submission_hash, submissions.c.state == Verdict.ACCEPTED)
         )
 
+    def bodies(self, task_id: str, number: int) -> set[str]:
+        """Artifact digests of a round's submissions, without those that were refused."""
+        kept = and_(_of(task_id, number), submissions.c.state != Verdict.REFUSED)
+        with self._reading() as connection:
+            rows = connection.execute(select(submissions.c.ciphertext, submissions.c.wish).where(kept)).all()
+        return {digest for row in rows for digest in row if digest is not None}
+
     def pending(self) -> list[Stored]:
         """Everything that waits for its verdict."""
         with self._reading() as connection:

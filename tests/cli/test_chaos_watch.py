@@ -1,5 +1,5 @@
 from cli.chaos_schedule import Kind
-from cli.chaos_watch import Place, Recovery, View
+from cli.chaos_watch import Place, Recovery, View, progress
 
 OWNER = "host|boot|77|1"
 
@@ -51,3 +51,13 @@ def test_a_pool_without_work_is_not_measured_and_holds_nobody_up() -> None:
 def test_the_process_of_a_run_is_known_while_it_works() -> None:
     assert Place("running", "train", 1, OWNER).pid == 77
     assert Place("waiting", "train", 1, None).pid is None
+
+
+def test_progress_grows_with_every_stage_and_every_end() -> None:
+    views = [
+        view(1, a=queued("fetch"), b=queued("fetch")),
+        view(2, a=queued("data"), b=Place("running", "fetch", 1, OWNER)),
+        view(3, a=Place("rejected", "data", 1, None), b=queued("submit")),
+        view(4, a=Place("rejected", "data", 1, None), b=Place("accepted", None, 1, None)),
+    ]
+    assert [progress(each) for each in views] == [0, 1, 8, 10]

@@ -1,23 +1,43 @@
 """From a plan to two blocks, over real HTTP: three parties, three miners, no shortcuts."""
 
+import json
 import time
+from collections.abc import Iterator
+from contextlib import ExitStack
 
 import numpy as np
+import pytest
 import requests
 
+from cli.verification import verify_block, verify_chain
 from pipeline.parties.aggregator import submit
 from pipeline.parties.blocks import fetch_audit
 from pipeline.parties.http import fetch_bytes
+from pipeline.protocol.block import Block
 from pipeline.protocol.encodings import indices_from_bitmap, keccak256, to_hex
+from pipeline.protocol.signing import canonical
 from pipeline.protocol.strict import read_json
 from pipeline.protocol.task import Task
 from pipeline.stores.plans import PlanState
+from pipeline.stores.round_tables import rounds
 from tasks.publishing import plan
+from tests.databases import KINDS, empty_database
 from tests.federation import DIMENSION, TASK_ID, Federation, encrypted, initial_model, values_of, wish_of
 from tests.signed_tasks import AGGREGATOR, MINERS
 
 
-def test_two_rounds_from_the_plan_to_the_last_block(federation: Federation) -> None:
+@pytest.fixture(params=KINDS)
+def federation(request, tmp_path, monkeypatch) -> Iterator[Federation]:
+    """The three parties, a database each."""
+    with ExitStack() as stack:
+        names = ("backend", "publisher", "aggregator")
+        databases = {name: stack.enter_context(empty_database(request.param, tmp_path / name)) for name in names}
+        one = Federation(tmp_path / "federation", monkeypatch, databases)
+        yield one
+        one.close()
+
+
+def test_two_rounds_from_the_plan_to_the_last_block_and_back(federation: Federation, capsys) -> None:
     plan(
         federation.settings("publisher"),
         document=federation.document(),
@@ -29,7 +49,7 @@ def test_two_rounds_from_the_plan_to_the_last_block(federation: Federation) -> N
         federation.serving("backend"),
         federation.serving("publisher"),
         federation.serving("aggregator"),
-        federation.working("publisher", "aggregator"),
+        federation.working("publisher", "aggregator", "miners"),
     ):
         first = task_of(federation, 1)
         sent = send_all(federation, first, DIMENSION)
@@ -60,6 +80,29 @@ def test_two_rounds_from_the_plan_to_the_last_block(federation: Federation) -> N
         page = requests.get(f"{federation.urls['aggregator']}/aggregator", timeout=5).text
         assert two["blockHash"] in page
         assert "FAILED ACCURACY" in page
+
+        home = federation.folder / "backend"
+        url = f"{federation.urls['aggregator']}/aggregator/blocks/{two['blockHash']}"
+        assert verify_block(home, url, as_json=True)
+        assert json.loads(capsys.readouterr().out)["votes"] == "published by its participants' votes"
+        assert verify_chain(home, TASK_ID, as_json=True)
+        walked = json.loads(capsys.readouterr().out)["chain"]
+        assert [(link["round"], link["blockHash"]) for link in walked] == [(2, two["blockHash"]), (1, one["blockHash"])]
+
+        rewrite_history(federation, one["blockHash"])
+        assert not verify_chain(home, TASK_ID, as_json=True)
+        assert f"no block {one['blockHash']}" in capsys.readouterr().out
+
+
+def rewrite_history(federation: Federation, block_hash: str) -> None:
+    """The aggregator signs another block for a round that is over."""
+    row = federation.aggregator.rounds.by_block(block_hash).row  # type: ignore[union-attr]
+    document = {**read_json(row.block), "accuracy": 1.0}
+    document["signature"] = AGGREGATOR.sign("block", document)
+    block = Block.decode(canonical(document))
+    with federation.aggregator.rounds._writing() as connection:
+        values = {"block": canonical(document).decode(), "block_hash": block.block_hash}
+        connection.execute(rounds.update().where(rounds.c.block_hash == block_hash).values(values))
 
 
 def task_of(federation: Federation, number: int) -> Task:

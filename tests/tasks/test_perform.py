@@ -5,6 +5,7 @@ import pytest
 
 from pipeline.errors import Corrupt, Misconfigured, Rejected, Retryable
 from pipeline.protocol.signing import SecretKey
+from pipeline.settings import current
 from pipeline.stages.contract import Output, Stage
 from pipeline.stores.owners import this_process
 from pipeline.stores.records import State
@@ -28,6 +29,41 @@ def do(stage: str, run_id: str) -> str:
 
     result = app.tasks[f"flfleet.{stage}"].apply((run_id,))
     return result.result if isinstance(result.result, str) else repr(result.result)
+
+
+def test_progress_that_cannot_be_shown_ends_no_stage(fleet, stages, monkeypatch):
+    def away(*_arguments):
+        raise Retryable("ledger: it restarts")
+
+    monkeypatch.setattr(type(fleet), "report", away)
+    stages[Stage.FETCH] = lambda job: job.report({"epoch": 1}) or Output()
+    run_id = add(fleet)
+    do("fetch", run_id)
+    assert fleet.run(run_id).stage is Stage.DATA
+
+
+def test_no_stage_starts_on_a_full_disk_and_the_run_waits(fleet, stages, monkeypatch):
+    monkeypatch.setenv("FLFLEET_MIN_FREE_BYTES", str(2**62))
+    current.cache_clear()
+    stages[Stage.FETCH] = lambda job: pytest.fail("a stage started")
+    run_id = add(fleet)
+    do("fetch", run_id)
+    run = fleet.run(run_id)
+    assert (run.state, run.attempts) == (State.WAITING, 0)
+    assert "FLFLEET_MIN_FREE_BYTES" in run.error
+
+
+def test_what_only_has_to_be_sent_leaves_from_a_full_disk_too(fleet, stages, monkeypatch):
+    run_id = add(fleet)
+    for stage in list(Stage)[:-1]:
+        do(stage, run_id)
+    claim = fleet.claim(run_id, Stage.SUBMIT, this_process())
+    fleet.note(claim, "payload", "ab" * 32)
+    fleet.defer(claim, "the aggregator is away", 0)
+    monkeypatch.setenv("FLFLEET_MIN_FREE_BYTES", str(2**62))
+    current.cache_clear()
+    do("submit", run_id)
+    assert fleet.run(run_id).state is State.ACCEPTED
 
 
 def test_a_stage_that_is_elsewhere_at_work_is_left_alone(fleet, stages):

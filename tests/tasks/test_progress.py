@@ -18,7 +18,7 @@ def without_broker():
         free.bind(("127.0.0.1", 0))
         app = Celery("t", broker=f"redis://127.0.0.1:{free.getsockname()[1]}/0", set_as_current=False)
 
-    @app.task(bind=True)
+    @app.task(bind=True, shared=False)
     def work(self):
         raise AssertionError
 

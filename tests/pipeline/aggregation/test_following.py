@@ -12,6 +12,7 @@ from pipeline.errors import Rejected, Retryable
 from pipeline.protocol.block import Audit, Block
 from pipeline.protocol.encodings import keccak256, sha256, to_hex
 from pipeline.protocol.signing import canonical
+from pipeline.protocol.vote import Vote
 from pipeline.stores.party_ledger import Conflict
 from pipeline.stores.plans import PlanState
 from pipeline.stores.round_tables import rounds
@@ -43,8 +44,8 @@ def plan_of(federation: Federation):
     return found
 
 
-def play(federation: Federation) -> None:
-    """Round 1 from the signed task to the block, the publisher not having looked at it yet."""
+def play(federation: Federation, *, are_voting: bool = True) -> None:
+    """Round 1 from the signed task to the published block, the publisher not having looked at it yet."""
     follow(federation.publisher, TASK_ID)
     federation.aggregate()
     desk = federation.aggregator
@@ -65,6 +66,8 @@ def play(federation: Federation) -> None:
         verify(desk, number)
     with federation.working("publisher_keys"):
         close_round(desk, TASK_ID, 1)
+    if are_voting:
+        federation.vote()
     assert desk.rounds.find(TASK_ID, 1).row.block_hash is not None
 
 
@@ -149,6 +152,9 @@ def forged(network: Federation, alter) -> None:
     }
     with desk.rounds._writing() as connection:
         connection.execute(rounds.update().values(values))
+    # Participants that find anything valid do not help it.
+    for miner in MINERS[:3]:
+        desk.verdicts.cast(Vote.make(block, "VALID", [], miner), int(time.time()))
 
 
 def other_sum(document, audit):
@@ -165,7 +171,7 @@ def other_sum(document, audit):
         (lambda document, audit: (document | {"modelHash": "0x" + "11" * 32}, audit), "modelHash"),
         (lambda document, audit: (document | {"nextSupportHash": "0x" + "11" * 32}, audit), "nextSupportHash"),
         (lambda document, audit: (document, dataclasses.replace(audit, wishes=(None, None, None))), "wish"),
-        (other_sum, "modelHash"),
+        (other_sum, "not the sum"),
     ],
     ids=["another model", "another support", "other wishes", "another sum"],
 )
@@ -177,6 +183,35 @@ def test_a_block_that_does_not_stand_the_check_stops_the_plan(network, alter, re
     assert plan_of(network).state is PlanState.STOPPED
     assert reason in plan_of(network).reason
     assert network.publisher.plans.signed(TASK_ID).task.round == 1
+
+
+def test_a_block_waits_for_its_votes_and_the_plan_with_it(network) -> None:
+    planned(network)
+    play(network, are_voting=False)
+    assert network.aggregator.rounds.find(TASK_ID, 1).status == "AWAITING_VERIFICATION"
+    follow(network.publisher, TASK_ID)
+    assert plan_of(network).reason == "round 1 is open"
+
+
+def test_a_block_that_is_voted_down_stops_the_plan(network) -> None:
+    planned(network)
+    play(network, are_voting=False)
+    network.vote(MINERS[0], verdict="INVALID", reasons=("sum: not the sum",))
+    found = network.aggregator.rounds.find(TASK_ID, 1)
+    assert found.status == "REJECTED"
+    assert "not the sum" in found.row.reason
+    follow(network.publisher, TASK_ID)
+    assert "REJECTED" in plan_of(network).reason
+
+
+def test_an_aggregator_that_publishes_without_the_votes_does_not_get_the_next_round(network) -> None:
+    planned(network)
+    play(network, are_voting=False)
+    with network.aggregator.rounds._writing() as connection:
+        connection.execute(rounds.update().values(state="PUBLISHED"))
+    follow(network.publisher, TASK_ID)
+    assert plan_of(network).state is PlanState.STOPPED
+    assert "0 of 3 participants found it valid, 3 needed" in plan_of(network).reason
 
 
 def test_a_plan_is_kept_once_and_another_one_under_its_name_is_a_conflict(federation) -> None:

@@ -35,6 +35,21 @@ def advance(ledger, run_id, *stages, artifacts=None):
         ledger.commit(ledger.claim(run_id, stage, ME), (artifacts or {}).get(stage, {}), {})
 
 
+def test_another_process_may_keep_the_lease_of_one_that_works(open_ledger):
+    ledger = open_ledger(lease_seconds=0.4)
+    run_id = add(ledger)
+    claim = ledger.claim(run_id, "fetch", ELSEWHERE)
+    assert not ledger.keep(run_id, ELSEWHERE)  # fresh enough
+    for _ in range(4):
+        time.sleep(0.2)
+        assert ledger.keep(run_id, ELSEWHERE)
+        assert ledger.claim(run_id, "fetch", ME) is None
+    assert not ledger.keep(run_id, ME)
+    ledger.commit(claim, {}, {})
+    time.sleep(0.2)
+    assert not ledger.keep(run_id, ELSEWHERE)
+
+
 def test_a_run_goes_through_all_stages_to_accepted(ledger):
     run_id = add(ledger)
     for number, stage in enumerate(Stage):

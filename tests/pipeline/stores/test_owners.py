@@ -1,3 +1,5 @@
+import os
+import signal
 import subprocess
 import sys
 
@@ -17,8 +19,6 @@ def test_a_process_that_ended_is_gone_even_before_it_is_reaped():
     assert not owners.is_gone(owner)
     child.kill()
     # waitid without reaping: the child stays a zombie.
-    import os
-
     os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOWAIT)
     assert owners.is_gone(owner)
     child.communicate()
@@ -36,9 +36,22 @@ def test_what_is_certain_of_an_owner(part, value, gone):
     assert owners.is_gone("|".join(fields)) is gone
 
 
+def test_a_process_that_is_stopped_does_not_work():
+    child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    owner = owners.working(child.pid)
+    assert owner is not None
+    assert not owners.is_gone(owner)
+    child.send_signal(signal.SIGSTOP)
+    os.waitid(os.P_PID, child.pid, os.WSTOPPED | os.WNOWAIT)
+    assert owners.working(child.pid) is None
+    assert not owners.is_gone(owner)
+    child.send_signal(signal.SIGCONT)
+    child.kill()
+    child.communicate()
+    assert owners.working(child.pid) is None
+
+
 def test_macs_are_asked_through_psutil(monkeypatch, tmp_path):
     monkeypatch.setattr(owners, "_PROC", tmp_path)
-    import os
-
     assert owners._start(os.getpid()) == owners._start(os.getpid()) != ""
     assert owners._start(4194303) == ""

@@ -1,0 +1,91 @@
+"""The worker's main process keeps its children's leases while they cannot: inside a C call that holds the interpreter.
+
+A child renews its lease in a thread (tasks/leases.py), which stands still with it. The main process is another process: it
+knows which child has accepted which message, sees in /proc that the child runs, and lengthens the lease in its name. For a
+child that is gone, stopped, or done with its message it does nothing. A stage that hangs for good ends by its time limit.
+"""
+
+import os
+import threading
+from typing import Any
+
+import structlog
+from celery import bootsteps
+from celery.worker import state
+
+from pipeline.errors import Misconfigured, Retryable
+from pipeline.settings import current
+from pipeline.stages.contract import Stage
+from pipeline.stores.owners import working
+from pipeline.stores.runs import RunLedger
+
+_STAGES = frozenset(f"flfleet.{stage}" for stage in Stage)
+#: Held while the ledger is open here. A fork waits for it: a child must not inherit a database connection.
+_ledger_open = threading.Lock()
+_log = structlog.get_logger(__name__)
+
+
+class LeaseKeeper(bootsteps.StartStopStep):  # type: ignore[misc, unused-ignore]
+    """A thread of the worker's main process, from the pool's start to its stop."""
+
+    requires = ("celery.worker.components:Pool",)
+
+    def __init__(self, _worker: Any, **_options: Any) -> None:
+        self._over = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def start(self, worker: Any) -> None:
+        """Celery calls this once the pool is there."""
+        if "prefork" not in type(worker.pool).__module__:
+            return  # the stages run in this very process: no second one is there to speak for them
+        os.register_at_fork(
+            before=_ledger_open.acquire, after_in_parent=_ledger_open.release, after_in_child=_ledger_open.release
+        )
+        self._thread = threading.Thread(target=self._run, name="lease keeper", daemon=True)
+        self._thread.start()
+
+    def stop(self, _worker: Any) -> None:
+        """Celery calls this before the pool goes."""
+        self._over.set()
+        if self._thread is not None:
+            self._thread.join()
+
+    def _run(self) -> None:
+        settings, ledger = current(), None
+        before: set[str] = set()
+        while not self._over.wait(settings.lease_seconds / 3):
+            now = active_stages()
+            # A stage that was not there a third of a lease ago has more than two thirds left.
+            work = [found for request, found in now.items() if request in before]
+            before = set(now)
+            if not work:
+                continue
+            with _ledger_open:
+                try:
+                    ledger = ledger or RunLedger.open(settings)
+                    for run_id, owner in work:
+                        if ledger.keep(run_id, owner):
+                            _log.info("lease kept", run=run_id)
+                except (Retryable, Misconfigured) as error:
+                    _log.warning("leases not kept", reason=str(error))
+                finally:
+                    if ledger is not None:
+                        ledger.close()
+
+
+def active_stages() -> dict[str, tuple[str, str]]:
+    """(run, owner) of the stages at which running children of this worker are, by the id of their message."""
+    found: dict[str, tuple[str, str]] = {}
+    for request in _active():
+        if request.name in _STAGES and request.worker_pid and (owner := working(request.worker_pid)) is not None:
+            found[request.id] = (str(request.args[0]), owner)
+    return found
+
+
+def _active() -> list[Any]:
+    """The messages that children have accepted and not ended. The main thread changes the set meanwhile."""
+    while True:
+        try:
+            return list(state.active_requests)
+        except RuntimeError:  # it changed size
+            continue

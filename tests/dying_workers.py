@@ -1,0 +1,83 @@
+"""Workers of the other parties as real processes that die by SIGKILL at a given write to their ledger."""
+
+import multiprocessing
+import os
+import signal
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+# Its children start in no time, and without this process's threads.
+_processes = multiprocessing.get_context("forkserver")
+_processes.set_forkserver_preload(
+    [f"pipeline.aggregation.{name}" for name in ("closing", "desk", "evaluate", "issuing", "publisher_desk")]
+)
+_ROOT = Path(__file__).parents[1]
+
+
+def run(work: Callable[..., None], home: Path, *arguments: Any) -> int:
+    """Does the work in a process of its own, at home. Returns its exit code: -9 for one that was killed."""
+    process = _processes.Process(target=_at_home, args=(work, home, *arguments))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", str(_ROOT))  # the server that they fork from starts with the first one
+        process.start()
+    process.join(60)
+    assert process.exitcode is not None, "it hangs"
+    return process.exitcode
+
+
+def close_round(task_id: str, number: int, name: str | None, *, before: bool) -> None:
+    """Closes a round; dies at the write that says `name`, `before` or right after it is on the disk."""
+    from pipeline.aggregation import closing
+    from pipeline.aggregation.desk import open_desk
+    from pipeline.settings import load
+    from pipeline.stores.rounds import RoundLedger
+
+    _dying(RoundLedger, "advance", lambda values: name in values, before)
+    _dying(RoundLedger, "store_request", lambda _values: name == "request_hash", before)
+    closing.close_round(open_desk(load()), task_id, number)
+
+
+def issue_key(request_hash: str, *, before: bool) -> None:
+    """Issues a key; dies before or right after it is on the disk."""
+    from pipeline.aggregation import issuing
+    from pipeline.aggregation.publisher_desk import open_publisher_desk
+    from pipeline.settings import load
+    from pipeline.stores.issued import IssuedLedger
+
+    _dying(IssuedLedger, "issue", lambda _values: True, before)
+    issuing.issue(open_publisher_desk(load()), request_hash)
+
+
+def verify(number: int, *, before: bool) -> None:
+    """Verifies a submission; dies before or right after its acceptance is on the disk."""
+    from pipeline.aggregation import verification
+    from pipeline.aggregation.desk import open_desk
+    from pipeline.settings import load
+    from pipeline.stores.submissions import SubmissionLedger
+
+    _dying(SubmissionLedger, "accept", lambda _values: True, before)
+    verification.verify(open_desk(load()), number)
+
+
+def _at_home(work: Callable[..., None], home: Path, *arguments: Any) -> None:
+    os.environ["FLFLEET_HOME"] = str(home)
+    *positional, before = arguments
+    work(*positional, before=before)
+
+
+def _dying(ledger: type, method: str, hits: Callable[[dict[str, Any]], bool], before: bool) -> None:
+    write = getattr(ledger, method)
+
+    def dying(self: Any, *arguments: Any, **values: Any) -> Any:
+        hit = hits(values)
+        if hit and before:
+            os.kill(os.getpid(), signal.SIGKILL)
+        result = write(self, *arguments, **values)
+        if hit:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return result
+
+    setattr(ledger, method, dying)
