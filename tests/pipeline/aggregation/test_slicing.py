@@ -39,7 +39,7 @@ def due(desk: AggregatorDesk, federation: Federation) -> list[int]:
 
 def closed_sums(federation: Federation) -> list[int]:
     row = found(federation).row
-    assert row.state == RoundState.BACK_TO_TRAINING
+    assert row.state == RoundState.AWAITING_VERIFICATION
     audit = Audit.decode(federation.aggregator.artifacts.get(row.audit))
     assert Block.decode(row.block).block_hash == row.block_hash
     return np.frombuffer(audit.aggregate, dtype="<i8").tolist()

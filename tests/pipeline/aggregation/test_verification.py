@@ -28,16 +28,16 @@ def pending(federation: Federation) -> int:
 def test_the_aggregators_own_trouble_never_counts_against_a_submission(
     federation: Federation, monkeypatch: pytest.MonkeyPatch, trouble: FleetError
 ) -> None:
-    number, check = pending(federation), verification.check_submission
+    number, check = pending(federation), verification.check_parts
 
     def fail(*_arguments: object) -> None:
         raise trouble
 
-    monkeypatch.setattr(verification, "check_submission", fail)
+    monkeypatch.setattr(verification, "check_parts", fail)
     for _ in range(MAX_ATTEMPTS + 2):
         with pytest.raises(type(trouble)):
             verification.verify(federation.aggregator, number)
-    monkeypatch.setattr(verification, "check_submission", check)
+    monkeypatch.setattr(verification, "check_parts", check)
     verification.verify(federation.aggregator, number)
     stored = federation.aggregator.submissions.find(number)
     assert stored is not None
