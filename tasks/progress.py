@@ -11,6 +11,7 @@ from typing import Any
 import celery
 from kombu.exceptions import OperationalError
 
+from pipeline.errors import Retryable
 from pipeline.stores.records import Claim
 from pipeline.stores.runs import RunLedger
 from tasks.leases import RenewedLease
@@ -31,7 +32,10 @@ class Progress:
         if time.monotonic() < self._next:
             return
         self._next = time.monotonic() + INTERVAL_SECONDS
-        self._ledger.report(self._claim, progress)
+        try:
+            self._ledger.report(self._claim, progress)
+        except Retryable:
+            return  # for people only: a training must not end with a ledger that restarts
         if not self._task.request.called_directly and not self._task.request.is_eager:
             self._send(progress)
 

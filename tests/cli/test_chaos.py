@@ -58,8 +58,8 @@ def test_nothing_is_lost_or_doubled_or_stuck(tmp_path: Path) -> None:
     assert [report[name] for name in ("lost", "duplicates", "stuck", "openingsLost")] == [0, 0, 0, 0]
     planned = {fault.kind.value for fault in schedule(11, 30)}
     assert set(report["faults"]) <= planned
-    # Where nothing was at work to be hit a fault may be left out, but not most of them.
-    assert len(report["faults"]) >= len(planned) - 5
+    # Where nothing was at work to be hit a fault is left out, but not most of them.
+    assert len(report["faults"]) > len(planned) / 2
     assert report["faults"][Kind.ALL_WORKERS]["n"] == 1
     assert processes_of(tmp_path) == []
     assert mounts_in(tmp_path) == []

@@ -31,6 +31,17 @@ def do(stage: str, run_id: str) -> str:
     return result.result if isinstance(result.result, str) else repr(result.result)
 
 
+def test_progress_that_cannot_be_shown_ends_no_stage(fleet, stages, monkeypatch):
+    def away(*_arguments):
+        raise Retryable("ledger: it restarts")
+
+    monkeypatch.setattr(type(fleet), "report", away)
+    stages[Stage.FETCH] = lambda job: job.report({"epoch": 1}) or Output()
+    run_id = add(fleet)
+    do("fetch", run_id)
+    assert fleet.run(run_id).stage is Stage.DATA
+
+
 def test_no_stage_starts_on_a_full_disk_and_the_run_waits(fleet, stages, monkeypatch):
     monkeypatch.setenv("FLFLEET_MIN_FREE_BYTES", str(2**62))
     current.cache_clear()
