@@ -16,9 +16,10 @@ from pipeline.aggregation.block import check_block
 from pipeline.aggregation.collect import check_submission
 from pipeline.aggregation.findings import Findings
 from pipeline.curve.arrays import words_from_bytes, words_from_ints
-from pipeline.curve.contract import Kernel, Points, Q, Weights
+from pipeline.curve.contract import Kernel, Q, Weights
 from pipeline.curve.generators import H
 from pipeline.errors import BadProof, Rejected
+from pipeline.nddfe.ciphertext import Ciphertext
 from pipeline.nddfe.mask_sum import chunks
 from pipeline.nddfe.packing import pack
 from pipeline.protocol.block import Audit, Block
@@ -66,7 +67,7 @@ def audit_block(
     """
     findings, task, block = Findings(), candidate.task, candidate.block
     request: KeyRequest | None = None
-    points: list[Points] = []
+    points: list[Ciphertext] = []
     with findings.gather():
         request = check_block(task, block, candidate.audit, candidate.coordinates)
     with findings.gather():
@@ -111,7 +112,7 @@ def check_dropped(candidate: Candidate, max_dropped_share: float) -> None:
         )
 
 
-def check_submissions(candidate: Candidate, request: KeyRequest, kernel: Kernel) -> list[Points]:
+def check_submissions(candidate: Candidate, request: KeyRequest, kernel: Kernel) -> list[Ciphertext]:
     """The submissions are the request's and what an aggregator may take in; U_0 .. U_G of each."""
     if len(candidate.submissions) != len(request.submissions):
         raise Rejected(f"{len(candidate.submissions)} submissions for {len(request.submissions)} participants")
@@ -127,7 +128,7 @@ def check_submissions(candidate: Candidate, request: KeyRequest, kernel: Kernel)
     return points
 
 
-def check_sum(candidate: Candidate, points: Sequence[Points], kernel: Kernel, random: RandomBytes) -> None:
+def check_sum(candidate: Candidate, points: Sequence[Ciphertext], kernel: Kernel, random: RandomBytes) -> None:
     """sum of U_g == M_g*pk_TP + m_g*H for every group not dropped. Raises BadProof.
 
     A wrong group passes with probability 2^-128. The weights are drawn here, when all data is held.
@@ -140,14 +141,14 @@ def check_sum(candidate: Candidate, points: Sequence[Points], kernel: Kernel, ra
     m = pack(X, task.base, task.quantization.pack)
     left, masks, values = [], 0, 0
     for first, count in chunks(groups):
-        part = first + np.flatnonzero(is_kept[first : first + count])
-        if len(part) == 0:
+        kept = np.flatnonzero(is_kept[first : first + count])
+        if len(kept) == 0:
             continue
-        rho: Weights = words_from_bytes(random(16 * len(part)), 2)
-        U = np.concatenate([one[part] for one in points])
+        rho: Weights = words_from_bytes(random(16 * len(kept)), 2)
+        U = np.concatenate([one.read(kernel, first, count)[kept] for one in points])
         left.append(kernel.weighted_sum(U, np.tile(rho, (len(points), 1))))
-        masks += kernel.dot(rho, M[part])
-        values += kernel.dot_values(rho, m[part])
+        masks += kernel.dot(rho, M[first + kept])
+        values += kernel.dot_values(rho, m[first + kept])
     if not left:
         return
     V = kernel.weighted_sum(np.concatenate(left), words_from_ints([1] * len(left), 2))
