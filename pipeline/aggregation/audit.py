@@ -67,7 +67,7 @@ def audit_block(
     """
     findings, task, block = Findings(), candidate.task, candidate.block
     request: KeyRequest | None = None
-    points: list[Ciphertext] = []
+    ciphertexts: list[Ciphertext] = []
     with findings.gather():
         request = check_block(task, block, candidate.audit, candidate.coordinates)
     with findings.gather():
@@ -76,10 +76,10 @@ def audit_block(
         check_dropped(candidate, max_dropped_share)
     if request is not None:
         with findings.gather():
-            points = check_submissions(candidate, request, kernel)
-        if points:
+            ciphertexts = check_submissions(candidate, request, kernel)
+        if ciphertexts:
             with findings.gather():
-                check_sum(candidate, points, kernel, random)
+                check_sum(candidate, ciphertexts, kernel, random)
     model = b""
     if request is not None:
         with findings.gather():
@@ -116,19 +116,19 @@ def check_submissions(candidate: Candidate, request: KeyRequest, kernel: Kernel)
     """The submissions are the request's and what an aggregator may take in; U_0 .. U_G of each."""
     if len(candidate.submissions) != len(request.submissions):
         raise Rejected(f"{len(candidate.submissions)} submissions for {len(request.submissions)} participants")
-    findings, points = Findings(), []
+    findings, ciphertexts = Findings(), []
     for one, named in zip(candidate.submissions, request.submissions, strict=True):
         where = f"submission {named.header.submission_hash}: "
         findings.require(
             one.header.document == named.header.document, f"{where}the aggregator shows {one.header.submission_hash}"
         )
         with findings.gather(where):
-            points.append(check_submission(candidate.task, one, candidate.coordinates, kernel))
+            ciphertexts.append(check_submission(candidate.task, one, candidate.coordinates, kernel))
     findings.raise_any()
-    return points
+    return ciphertexts
 
 
-def check_sum(candidate: Candidate, points: Sequence[Ciphertext], kernel: Kernel, random: RandomBytes) -> None:
+def check_sum(candidate: Candidate, ciphertexts: Sequence[Ciphertext], kernel: Kernel, random: RandomBytes) -> None:
     """sum of U_g == M_g*pk_TP + m_g*H for every group not dropped. Raises BadProof.
 
     A wrong group passes with probability 2^-128. The weights are drawn here, when all data is held.
@@ -144,11 +144,12 @@ def check_sum(candidate: Candidate, points: Sequence[Ciphertext], kernel: Kernel
         kept = np.flatnonzero(is_kept[first : first + count])
         if len(kept) == 0:
             continue
-        rho: Weights = words_from_bytes(random(16 * len(kept)), 2)
-        U = np.concatenate([one.read(kernel, first, count)[kept] for one in points])
-        left.append(kernel.weighted_sum(U, np.tile(rho, (len(points), 1))))
-        masks += kernel.dot(rho, M[first + kept])
-        values += kernel.dot_values(rho, m[first + kept])
+        part = first + kept
+        rho: Weights = words_from_bytes(random(16 * len(part)), 2)
+        U = np.concatenate([one.read(kernel, first, count)[kept] for one in ciphertexts])
+        left.append(kernel.weighted_sum(U, np.tile(rho, (len(ciphertexts), 1))))
+        masks += kernel.dot(rho, M[part])
+        values += kernel.dot_values(rho, m[part])
     if not left:
         return
     V = kernel.weighted_sum(np.concatenate(left), words_from_ints([1] * len(left), 2))
