@@ -228,6 +228,7 @@ def test_tasks_idle_and_unknown_are_answered_as_json(federation, task) -> None:
         "expected": 3,
         "accuracy": None,
         "expectedAccuracy": 1.0,
+        "blockHash": None,
         "history": [],
     }
     for path in ("tasks/nothing", "tasks/%00", f"blocks/0x{'00' * 32}", f"blocks/0x{'00' * 32}/audit"):
