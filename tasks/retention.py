@@ -9,9 +9,11 @@ from pipeline.errors import Retryable
 from pipeline.settings import Settings, current
 from pipeline.stores import pruning, retention
 from pipeline.stores.artifacts import ArtifactStore
+from pipeline.stores.database import open_database
 from pipeline.stores.pruning import Removed
 from pipeline.stores.retention import Terms
 from pipeline.stores.runs import RunLedger
+from pipeline.stores.witness import WitnessLedger
 from tasks.app import app
 from tasks.holdings import artifacts, ledger
 
@@ -39,7 +41,7 @@ def prune_runs(
     return pruning.prune(
         store,
         settings.cache,
-        lambda: retention.named_by_runs(book.runs(), book.task, terms, now),
+        lambda: retention.named_by_runs(book.runs(), book.task, terms, now) | _evidence(settings),
         now=now,
         cache_seconds=terms.ended_seconds,
         dry_run=dry_run,
@@ -54,7 +56,7 @@ def prune_rounds(
     return pruning.prune(
         its.artifacts,
         settings.cache,
-        lambda: retention.named_by_rounds(its.rounds.all(), its.submissions.bodies, terms, now),
+        lambda: retention.named_by_rounds(its.rounds.all(), its.submissions.bodies, terms, now) | _slices(its),
         now=now,
         cache_seconds=terms.ended_seconds,
         dry_run=dry_run,
@@ -65,6 +67,22 @@ def terms_of(settings: Settings, days: float | None = None) -> Terms:
     """The settings' terms. What protects openings is not for a command's option to shorten."""
     ended = settings.retention_days if days is None else days
     return Terms(ended_seconds=ended * DAY_SECONDS, opening_seconds=settings.opening_retention_days * DAY_SECONDS)
+
+
+def _evidence(settings: Settings) -> set[str]:
+    """What proves that a block was wrong, for ever."""
+    book = WitnessLedger(open_database(settings.ledger))
+    try:
+        return {found.evidence for found in book.blocks() if found.evidence is not None}
+    finally:
+        book.close()
+
+
+def _slices(its: AggregatorDesk) -> set[str]:
+    """The parts of sums that are being made."""
+    requests = [found.row.request_hash for found in its.rounds.moving() if found.row.request_hash is not None]
+    parts = [part for request in requests for part in its.slices.all(request)]
+    return {digest for part in parts for digest in (part.aggregate, part.mask_sums) if digest is not None}
 
 
 def _said(removed: Removed) -> str:

@@ -222,11 +222,13 @@ def test_tasks_idle_and_unknown_are_answered_as_json(federation, task) -> None:
         "taskID": TASK_ID,
         "round": 1,
         "status": "IDLE",
+        "blockHash": None,
         "dimension": DIMENSION,
         "submissions": 0,
         "expected": 3,
         "accuracy": None,
         "expectedAccuracy": 1.0,
+        "blockHash": None,
         "history": [],
     }
     for path in ("tasks/nothing", "tasks/%00", f"blocks/0x{'00' * 32}", f"blocks/0x{'00' * 32}/audit"):

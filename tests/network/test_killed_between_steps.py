@@ -74,7 +74,7 @@ def test_a_round_survives_a_kill_before_and_after_every_write(federation: Federa
         assert dying_workers.run(dying_workers.close_round, home, TASK_ID, 1, None, False) == 0
 
     found = federation.aggregator.rounds.find(TASK_ID, 1)
-    assert found.state is RoundState.BACK_TO_TRAINING
+    assert found.state is RoundState.AWAITING_VERIFICATION
     assert federation.publisher.issued.answer(found.row.request_hash) is not None
     with federation.serving("aggregator"):
         audit = fetch_audit(federation.urls["aggregator"], found.row.block_hash, max_bytes=10**6, timeout=5)
