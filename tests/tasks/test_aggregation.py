@@ -30,8 +30,14 @@ def at_home(federation: Federation, monkeypatch: pytest.MonkeyPatch):
 def sent(monkeypatch) -> list[tuple]:
     """What would have gone into the queues."""
     found: list[tuple] = []
-    for task in (aggregation.verify, aggregation.close_round, aggregation.add_slice, publishing.issue_key):
-        monkeypatch.setattr(task, "apply_async", lambda args, task=task, **options: found.append((task.name, *args)))
+    for task in (
+        aggregation.verify,
+        aggregation.close_round,
+        aggregation.add_slice,
+        aggregation.settle,
+        publishing.issue_key,
+    ):
+        monkeypatch.setattr(task, "apply_async", lambda args=(), task=task, **options: found.append((task.name, *args)))
     return found
 
 
@@ -65,7 +71,7 @@ def test_a_tick_sends_what_nobody_works_on(federation, at_home, sent, monkeypatc
     number = arrive(federation, encrypted(task, MINERS[0], values_of(0)))
     at_home("aggregator")
     aggregation.tick()
-    assert sent == [("flfleet.aggregate.verify", number)]
+    assert sent == [("flfleet.aggregate.verify", number), ("flfleet.aggregate.settle",)]
     federation.aggregator.rounds.begin_closing(TASK_ID, 1)
     sent.clear()
     aggregation.tick()
