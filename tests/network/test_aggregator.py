@@ -222,7 +222,6 @@ def test_tasks_idle_and_unknown_are_answered_as_json(federation, task) -> None:
         "taskID": TASK_ID,
         "round": 1,
         "status": "IDLE",
-        "blockHash": None,
         "dimension": DIMENSION,
         "submissions": 0,
         "expected": 3,
