@@ -134,4 +134,4 @@ def test_a_large_round_is_shared_in_slices_and_the_last_one_closes_it(federation
         aggregation.add_slice(TASK_ID, 1, 1)
         assert sent == [("flfleet.aggregate.close_round", TASK_ID, 1)]
         aggregation.close_round(TASK_ID, 1)
-    assert found(federation).status == "BACK_TO_TRAINING"
+    assert found(federation).status == "AWAITING_VERIFICATION"
