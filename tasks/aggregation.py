@@ -70,7 +70,7 @@ def tick() -> None:
         verify.apply_async((number,), expires=expires)
     for task_id, number in deadlines.rounds_due(desk(), time.time()):
         close_round.apply_async((task_id, number), expires=expires)
-    settle.apply_async(expires=expires)
+    settling.settle_due(desk(), time.time())
 
 
 def _send_slices(task_id: str, number: int) -> None:
