@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: setup demo test test-fast chaos check format clean
+.PHONY: setup demo test test-slow test-fast chaos check format clean
 
 setup: $(VENV)/installed
 
@@ -22,7 +22,11 @@ demo: setup
 test: setup
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile -m "not slow"
 
-# Only what starts no processes: seconds.
+# The longer ones: workers killed at every step, hosts partitioned, chaos in short.
+test-slow: setup
+	$(BIN)/python -m pytest -m slow
+
+# Only what starts no processes: a few minutes.
 test-fast: setup
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile -m "not services and not slow"
 

@@ -3,12 +3,16 @@
 import os
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 from pipeline import settings
 
 # Tests run on every core already: a numeric library's own threads would only get into each other's way.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# How long an example takes is the machine's affair: no test asserts an absolute time.
+hypothesis.settings.register_profile("flfleet", deadline=None)
+hypothesis.settings.load_profile("flfleet")
 
 
 @pytest.fixture(autouse=True)

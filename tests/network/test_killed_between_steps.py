@@ -18,7 +18,7 @@ from tests import dying_workers
 from tests.federation import KERNEL, TASK_ID, Federation, encrypted, values_of
 from tests.signed_tasks import AGGREGATOR, MINERS
 
-pytestmark = pytest.mark.services
+pytestmark = [pytest.mark.services, pytest.mark.slow]
 
 KILLED = -signal.SIGKILL
 #: What each step of closing a round writes down, in order.

@@ -12,7 +12,7 @@ from tests.worker_fleet import lines, wait_until
 from tests.worker_fleet import start_worker as start_worker
 from tests.worker_fleet import sweep as sweep
 
-pytestmark = pytest.mark.services
+pytestmark = [pytest.mark.services, pytest.mark.slow]
 #: libc's sleep, called like a function of the interpreter's own: no other thread runs meanwhile.
 HOLDING = """
 import ctypes, os

@@ -22,7 +22,7 @@ from pipeline.stages.contract import Stage
 from tests.worker_fleet import ROOT, lines, wait_until
 from tests.worker_fleet import environment as environment
 
-pytestmark = [pytest.mark.services, pytest.mark.namespaces]
+pytestmark = [pytest.mark.services, pytest.mark.namespaces, pytest.mark.slow]
 
 HUB, HOSTS = "10.77.0.1", {"one": "10.77.0.2", "two": "10.77.0.3"}
 BINARIES = sorted(Path("/usr/lib/postgresql").glob("*/bin"))

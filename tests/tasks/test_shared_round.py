@@ -20,7 +20,7 @@ from tests.pipeline.aggregation.test_slicing import closed_sums
 
 __all__ = ["network"]
 
-pytestmark = pytest.mark.services
+pytestmark = [pytest.mark.services, pytest.mark.slow]
 
 ROOT = Path(__file__).parents[2]
 #: The product's app; a slice takes a moment, so that a worker dies in one, and each leaves a line.

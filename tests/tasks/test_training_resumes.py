@@ -20,7 +20,7 @@ from tests.worker_fleet import ledger_url as ledger_url
 from tests.worker_fleet import start_worker as start_worker
 from tests.worker_fleet import sweep as sweep
 
-pytestmark = pytest.mark.services
+pytestmark = [pytest.mark.services, pytest.mark.slow]
 
 EPOCHS = 5
 LINEAR = Architecture(name="linear", kwargs={"in_features": 6, "num_classes": 3})
