@@ -1,45 +1,19 @@
 import json
-import os
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 
-import psutil
 import pytest
 
 from cli.console import Exit
+from tests.commands import processes_of, start
 
 pytestmark = pytest.mark.services
-ROOT = Path(__file__).parents[2]
 
 
 def demo(home: Path, *options: str) -> subprocess.Popen[str]:
-    code = "from cli.main import main; main()"
-    return subprocess.Popen(
-        [sys.executable, "-c", code, "demo", "--home", str(home), "--json", *options],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-    )
-
-
-def processes_of(home: Path) -> list[str]:
-    """Command lines of every process that names the home, in its arguments or its environment."""
-    found = []
-    for process in psutil.process_iter():
-        try:
-            line = " ".join(process.cmdline())
-            if process.pid != os.getpid() and (
-                str(home) in line or str(home) in process.environ().get("FLFLEET_HOME", "")
-            ):
-                found.append(line)
-        except psutil.Error:
-            continue
-    return found
+    return start("demo", home, *options)
 
 
 @pytest.mark.timeout(300)

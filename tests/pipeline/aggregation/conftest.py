@@ -1,24 +1,2 @@
-from collections.abc import Iterator
-
-import kombu.pools
-import pytest
-
-from tasks.app import app
 from tests.federation import federation as federation
-
-
-def _forget_connections() -> None:
-    kombu.pools.reset()
-    app._pool = None
-    app.amqp._producer_pool = None
-
-
-@pytest.fixture(scope="package", autouse=True)
-def _memory_broker() -> Iterator[None]:
-    """Hints go into a queue that nobody reads: the tests' workers look into the ledgers."""
-    before = app.conf.broker_url
-    app.conf.update(broker_url="memory://")
-    _forget_connections()
-    yield
-    app.conf.update(broker_url=before)
-    _forget_connections()
+from tests.memory_broker import memory_broker as memory_broker
