@@ -1,10 +1,12 @@
 import sys
+import time
 import types
 from collections.abc import Callable, Iterator
 
 import kombu.pools
 import pytest
 from celery.contrib.testing.worker import start_worker
+from celery.worker import state as worker_state
 
 from pipeline.settings import current
 from pipeline.stages.contract import Job, Output, Stage
@@ -74,21 +76,35 @@ def memory_app() -> Iterator[None]:
 @pytest.fixture
 def memory_broker(memory_app) -> None:
     """Its queues, empty."""
-    with app.connection_for_write() as connection, connection.channel() as channel:
-        for queue in app.amqp.queues:
-            channel.queue_purge(queue)
+    _purge()
 
 
 @pytest.fixture(scope="module")
 def running_worker(memory_app) -> Iterator[None]:
-    """A Celery worker in a thread, on every queue; stopping it takes seconds, so a module shares it."""
+    """A Celery worker in a thread, on every queue; stopping it takes seconds, so a module shares it.
+
+    It starts on empty queues: what another module left would be worked on before any test's fleet stands, and would
+    open that module's ledger into the process's cache while the next fleet is being made.
+    """
+    _purge()
     with start_worker(app, pool="solo", perform_ping_check=False, shutdown_timeout=10, without_heartbeat=True):
         yield
 
 
 @pytest.fixture
-def worker(fleet, stages, memory_broker, running_worker) -> None:
-    """The worker at work for this test's fleet and stages."""
+def worker(fleet, stages, memory_broker, running_worker) -> Iterator[None]:
+    """The worker at work for this test's fleet and stages; idle again before these go."""
+    yield
+    _purge()
+    until = time.monotonic() + 10
+    while worker_state.reserved_requests and time.monotonic() < until:
+        time.sleep(0.01)
+
+
+def _purge() -> None:
+    with app.connection_for_write() as connection, connection.channel() as channel:
+        for queue in app.amqp.queues:
+            channel.queue_purge(queue)
 
 
 def _forget_connections() -> None:
