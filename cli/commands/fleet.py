@@ -1,0 +1,102 @@
+"""Commands over a fleet's life: make it, start it, look at it, stop it."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cli.commands.options import DEFAULT_HOME, Home, Json
+from cli.console import ERR, OUT, Exit
+
+app = typer.Typer()
+
+
+@app.command()
+def init(
+    home: Home = DEFAULT_HOME,
+    miner: Annotated[list[str] | None, typer.Option("--miner", help="Name of an identity; repeatable.")] = None,
+    consortium: Annotated[Path | None, typer.Option(help="consortium.json, turned into the trust lists.")] = None,
+    keys: Annotated[Path | None, typer.Option(help="Folder of keystores to take over as identities.")] = None,
+    sample_digits: Annotated[bool, typer.Option(help="Give every identity a part of 5,000 real MNIST digits.")] = False,
+) -> None:
+    """Make a home folder: a commented fleet.toml, keys, a data folder per identity.
+
+    Example: flfleet init --miner ward-7 --consortium consortium.json
+    """
+    from cli.init import initialise
+
+    addresses = initialise(home, miner or [], consortium, keys, sample_digits=sample_digits)
+    for address in addresses:
+        OUT.print(address)
+    ERR.print(f"{home / 'fleet.toml'} written. Next: put data into its data folders, then flfleet doctor, flfleet up")
+
+
+@app.command()
+def up(
+    home: Home = DEFAULT_HOME,
+    flower_port: Annotated[int, typer.Option(help="Flower's port on loopback; 0: none.")] = 5555,
+) -> None:
+    """Start broker (unless one is named), workers, beat and Flower, and keep them running until Ctrl-C.
+
+    Example: flfleet up --home fleet
+    """
+    from cli.up import run_fleet
+
+    run_fleet(home, flower_port)
+
+
+@app.command()
+def down(home: Home = DEFAULT_HOME) -> None:
+    """Stop what `up`, `localnet` or `demo --keep` left running over a home folder."""
+    from cli.supervision import Supervisor
+
+    Supervisor(home).stop()
+
+
+@app.command()
+def status(home: Home = DEFAULT_HOME, json: Json = False) -> None:
+    """Show every run: its stage, attempts and errors; and the tasks that were refused, with the reasons."""
+    from cli.status import show_status
+
+    show_status(home, as_json=json)
+
+
+@app.command()
+def doctor(home: Home = DEFAULT_HOME, json: Json = False) -> None:
+    """Check broker, ledger, backend, keys, data and devices: what is wrong, and what to do."""
+    from cli.doctor import run_doctor
+
+    raise typer.Exit(Exit.OK if run_doctor(home, as_json=json) else Exit.FAILED)
+
+
+@app.command()
+def warmup(
+    home: Home = DEFAULT_HOME,
+    kernel: Annotated[str, typer.Option(help="auto, ifma or scalar.")] = "auto",
+    json: Json = False,
+) -> None:
+    """Compile the curve kernel and make its tables ahead, into the cache folder: for images and deploys.
+
+    Example: FLFLEET_CACHE_DIR=/var/cache/flfleet flfleet warmup
+    """
+    from cli.warmup import warm_up
+
+    warm_up(home, kernel, as_json=json)
+
+
+@app.command()
+def prune(
+    home: Home = DEFAULT_HOME,
+    older_than: Annotated[
+        float | None, typer.Option(min=0, help="Days after a run's end; default: the setting retention_days.")
+    ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would go; remove nothing.")] = False,
+    json: Json = False,
+) -> None:
+    """Remove artifacts that no run needs any more. A score's opening stays until its reveal window has closed.
+
+    Example: flfleet prune --older-than 2 --dry-run
+    """
+    from cli.runs import prune_home
+
+    prune_home(home, days=older_than, dry_run=dry_run, as_json=json)
