@@ -6,7 +6,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pipeline.stages.contract import Stage
-from tasks.app import AGGREGATE, CONTROL, PUBLISH, VERIFY
+from tasks.app import AGGREGATE, CONTROL, PUBLISH, RETRAIN, VERIFY
+
+#: Pools that read more queues than the one of their name.
+_QUEUES = {Stage.TRAIN.value: f"{Stage.TRAIN},{RETRAIN}"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +68,10 @@ def flower(home: Path, port: int) -> Program:
 def fleet(home: Path, workers: Mapping[str, int]) -> list[Program]:
     """Every pool of a miner's fleet, and beat."""
     pools = [*(stage.value for stage in Stage), CONTROL, VERIFY]
-    return [*(worker(home, pool, processes=workers.get(pool, 1)) for pool in pools), beat(home)]
+    return [
+        *(worker(home, pool, processes=workers.get(pool, 1), queues=_QUEUES.get(pool)) for pool in pools),
+        beat(home),
+    ]
 
 
 def party_workers(aggregator: Path, publisher: Path) -> list[Program]:

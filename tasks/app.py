@@ -21,10 +21,17 @@ from tasks.keeper import LeaseKeeper
 #: Queues besides the seven stages': control carries polls and sweeps, verify long audits that must not hold them up;
 #: aggregate and publish are the other parties' work.
 CONTROL, VERIFY, AGGREGATE, PUBLISH = "control", "verify", "aggregate", "publish"
-QUEUES = (*(stage.value for stage in Stage), CONTROL, VERIFY, AGGREGATE, PUBLISH)
+#: Local trainings, beside the stage's own queue in every train worker.
+RETRAIN = "retrain"
+QUEUES = (*(stage.value for stage in Stage), RETRAIN, CONTROL, VERIFY, AGGREGATE, PUBLISH)
+#: kombu's Redis transport empties the lists of the first step of all of a worker's queues before it looks at the next step's. Messages
+#: without a priority are of step 0: whatever has a deadline goes first.
+PRIORITY_STEPS = (0, 9)
+RETRAIN_PRIORITY = 9
 #: Task names to queues; everything else is control's.
 ROUTES = {
     **{f"flfleet.{stage}": {"queue": stage.value} for stage in Stage},
+    "flfleet.retrain": {"queue": RETRAIN},
     "flfleet.verify": {"queue": VERIFY},
     "flfleet.aggregate.*": {"queue": AGGREGATE},
     "flfleet.publish.*": {"queue": PUBLISH},
@@ -87,6 +94,7 @@ def configuration(settings: Settings, pool: str) -> dict[str, Any]:
             "unacked_index_key": f"unacked_index.{pool}",
             "unacked_mutex_key": f"unacked_mutex.{pool}",
             "unacked_mutex_expire": 30,
+            "priority_steps": list(PRIORITY_STEPS),
             "visibility_timeout": VISIBILITY_SECONDS,
             "socket_keepalive": True,
             "health_check_interval": 25,
@@ -99,7 +107,10 @@ def configuration(settings: Settings, pool: str) -> dict[str, Any]:
         # A deploy's TERM (remapped to QUIT) gives a stage a moment to end, then requeues it.
         "worker_soft_shutdown_timeout": 3.0,
         "worker_hijack_root_logger": False,
-        "task_annotations": {f"flfleet.{stage}": {"time_limit": time_limit(settings, stage)} for stage in Stage},
+        "task_annotations": {
+            **{f"flfleet.{stage}": {"time_limit": time_limit(settings, stage)} for stage in Stage},
+            "flfleet.retrain": {"time_limit": time_limit(settings, Stage.TRAIN)},
+        },
         "beat_schedule": beat_schedule.timetable(settings),
         "beat_schedule_filename": str(settings.path(f"beat-{'-'.join(settings.roles)}.db")),
         # No beat entry may pile up behind a stopped worker: each carries its own expiry (see the timetable).
@@ -114,6 +125,7 @@ app = Celery(
         "tasks.stages",
         "tasks.polling",
         "tasks.sweeping",
+        "tasks.retraining",
         "tasks.verification",
         "tasks.aggregation",
         "tasks.publishing",

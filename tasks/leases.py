@@ -7,6 +7,7 @@ start and to join one takes ten milliseconds on a machine whose cores are busy.
 import os
 import threading
 import time
+from collections.abc import Callable
 from functools import lru_cache
 from types import TracebackType
 
@@ -27,7 +28,17 @@ class RenewedLease:
     """
 
     def __init__(self, ledger: RunLedger, claim: Claim) -> None:
-        self._ledger, self._claim = ledger, claim
+        self._set(lambda: ledger.renew(claim), ledger.lease_seconds, claim.run_id)
+
+    @classmethod
+    def by(cls, renew: Callable[[], None], seconds: float, name: str) -> "RenewedLease":
+        """A lease of `seconds` that `renew` lengthens, raising Fenced once it is lost; `name` is for the logs."""
+        lease = cls.__new__(cls)
+        lease._set(renew, seconds, name)
+        return lease
+
+    def _set(self, renew: Callable[[], None], seconds: float, name: str) -> None:
+        self._renew, self._seconds, self._name = renew, seconds, name
         self._over = False
         self._fenced: Fenced | None = None
 
@@ -41,12 +52,12 @@ class RenewedLease:
         if self._over or self._fenced is not None:
             return
         try:
-            self._ledger.renew(self._claim)
+            self._renew()
         except Fenced as error:
             # Where the stage has ended meanwhile, its commit has moved the run on; nobody asks any more.
             self._fenced = error
         except Retryable as error:
-            _log.warning("lease not renewed", run=self._claim.run_id, reason=str(error))
+            _log.warning("lease not renewed", run=self._name, reason=str(error))
 
     def __enter__(self) -> "RenewedLease":
         self._keeper().add(self)
@@ -59,7 +70,7 @@ class RenewedLease:
         self._keeper().remove(self)
 
     def _keeper(self) -> "_Keeper":
-        return _keeper(os.getpid(), self._ledger.lease_seconds / 3)
+        return _keeper(os.getpid(), self._seconds / 3)
 
 
 class _Keeper:

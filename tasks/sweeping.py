@@ -11,6 +11,7 @@ from pipeline.stages.contract import Stage
 from tasks.app import app
 from tasks.chain import start
 from tasks.holdings import ledger
+from tasks.retraining import top_up
 
 #: A message may be on its way so many sweeps long, from a queue into a worker's claim, before it is taken for lost.
 IDLE_SWEEPS = 2
@@ -24,7 +25,8 @@ def sweep() -> str:
     for run in due:
         _log.info("run driven again", run=run.run_id, stage=run.stage)
         start(run.run_id, run.stage, run.token)
-    return f"{len(due)} driven again"
+    hints = top_up()
+    return f"{len(due)} driven again" + (f", {hints} hints to retrain" if hints else "")
 
 
 def queue_depths() -> Mapping[str, int] | None:

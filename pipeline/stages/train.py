@@ -2,13 +2,17 @@
 
 import hashlib
 import os
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from pipeline.errors import Misconfigured
 from pipeline.protocol.task import Training
 from pipeline.stages.contract import Job, Output
+
+if TYPE_CHECKING:
+    from pipeline.learning.checkpoints import Model
+    from pipeline.learning.datasets import Dataset
 
 
 def run(job: Job) -> Output:
@@ -18,28 +22,41 @@ def run(job: Job) -> Output:
     device, seconds, limited (where the operator's limits won), ignored (unknown members of the task's training). Notes `checkpoint` after every epoch. Raises Rejected, Misconfigured, Corrupt.
     """
     # torch, and only in the pool that trains.
-    from pipeline.learning.checkpoints import read_model
     from pipeline.learning.datasets import open_dataset
-    from pipeline.learning.devices import choose_device
-    from pipeline.learning.gradients import reduced_precision
-    from pipeline.learning.training import Limits, train
+
+    model = read(job)
+    dataset = open_dataset(
+        job.identity.data,
+        job.task.dataset,
+        job.settings.cache,
+        architecture=model.architecture,
+        validation_share=job.settings.validation_share,
+    )
+    check_same_data(job, dataset.digest)
+    return train_on(job, model, dataset)
+
+
+def read(job: Job) -> "Model":
+    """The task's model. Raises Rejected, Corrupt."""
+    from pipeline.learning.checkpoints import read_model
 
     task, settings, artifacts = job.task, job.settings, job.artifacts
-    model = read_model(
+    return read_model(
         artifacts.path(job.inputs["model"]),
         task.architecture,
         max_bytes=settings.max_model_bytes,
         max_dimension=settings.max_dimension,
         dimension=task.dimension,
     )
-    dataset = open_dataset(
-        job.identity.data,
-        task.dataset,
-        settings.cache,
-        architecture=model.architecture,
-        validation_share=settings.validation_share,
-    )
-    check_same_data(job, dataset.digest)
+
+
+def train_on(job: Job, model: "Model", dataset: "Dataset") -> Output:
+    """The training itself, as `run`."""
+    from pipeline.learning.devices import choose_device
+    from pipeline.learning.gradients import reduced_precision
+    from pipeline.learning.training import Limits, train
+
+    task, settings, artifacts = job.task, job.settings, job.artifacts
     kept = job.inputs.get("checkpoint")
 
     def save(checkpoint: bytes) -> None:

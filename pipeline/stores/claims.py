@@ -6,6 +6,7 @@ from typing import Any
 
 from sqlalchemy import Connection, bindparam, delete, select, update
 
+from pipeline.stores.controls import stopped
 from pipeline.stores.ledger_base import (
     MAX_WAIT_SECONDS,
     PAYLOAD,
@@ -22,6 +23,7 @@ from pipeline.stores.run_tables import notes, outputs, runs
 _OUTPUTS = select(outputs).where(outputs.c.run_id == bindparam("run_id"))
 _NOTES = select(notes.c.name, notes.c.digest).where(notes.c.run_id == bindparam("run_id"))
 _INSERT_OUTPUT = outputs.insert()
+_STOPPED = select(stopped(bindparam("pool"), bindparam("dataset")))
 
 
 class Claims(LedgerBase):
@@ -29,11 +31,14 @@ class Claims(LedgerBase):
 
     def claim(self, run_id: str, stage: str, owner: str) -> Claim | None:
         """Takes the stage for `owner` (`owners.this_process`), or answers None: another stage is due, a live worker has it,
-        the run waits or has ended. The run of a worker that died is taken over, and its attempt counted.
+        the run waits or has ended, or a person paused its pool or data set. The run of a worker that died is taken over, and
+        its attempt counted.
         """
         with self._transaction() as db:
             row = self._row(db, run_id)
             if row is None or row.stage != stage:
+                return None
+            if db.execute(_STOPPED, {"pool": row.stage, "dataset": row.dataset}).scalar_one():
                 return None
             attempts = row.attempts
             if row.state == State.RUNNING:

@@ -97,3 +97,49 @@ refusals = Table(
     Column("created_at", Double, nullable=False),
     Index("refusals_by_age", "created_at"),
 )
+
+# What a person stopped on purpose: a pool, a data set, the whole fleet, or a task for good. A row is there or it is not.
+controls = Table(
+    "controls",
+    metadata,
+    Column("kind", String(16), primary_key=True),
+    Column("name", String(255), primary_key=True),
+    Column("reason", Text, nullable=False),
+    Column("by", Text, nullable=False),
+    Column("at", Double, nullable=False),
+)
+
+# Trainings of a task's model that a person asked for again. Their results stay here: nothing of them is ever submitted.
+retrainings = Table(
+    "retrainings",
+    metadata,
+    Column("retraining_id", String(36), primary_key=True),
+    Column("batch", String(36), nullable=False),
+    # The run whose task, model and miner are trained again.
+    Column("run_id", ForeignKey("runs.run_id"), nullable=False),
+    Column("task_hash", String(66), nullable=False),
+    Column("task_id", String(64), nullable=False),
+    Column("round", Integer, nullable=False),
+    Column("dataset", Text, nullable=False),
+    Column("miner", String(42), nullable=False),
+    Column("miner_name", Text, nullable=False),
+    # 0 comes first.
+    Column("priority", Integer, nullable=False),
+    Column("state", String(16), nullable=False),
+    Column("token", Integer, nullable=False),
+    Column("owner", Text),
+    # On the ledger's clock, as those of runs.
+    Column("lease_until", Double),
+    Column("not_before", Double),
+    Column("attempts", Integer, nullable=False),
+    Column("error", Text),
+    Column("progress", JSON, nullable=False),
+    Column("figures", JSON, nullable=False),
+    # Unix seconds, for people.
+    Column("created_at", Double, nullable=False),
+    Column("started_at", Double),
+    Column("finished_at", Double),
+    Index("retrainings_by_turn", "state", "priority", "created_at"),
+    Index("retrainings_by_batch", "batch", "state"),
+    Index("retrainings_by_run", "run_id", "state"),
+)

@@ -6,6 +6,8 @@ comes, one worker's result stands. Every method is one short transaction.
     intake    add_task add_run refuse             what a poll writes down
     claims    claim renew note commit defer ...   what a worker does with a run
     sweeps    due_for_sweep                       what beat asks every few seconds
+    controls  stop resume stops                   what a person stopped on purpose
+    retrainings                                   local trainings that a person asked for
     here      runs retry drop previous_run ...    what people and later runs ask
 """
 
@@ -18,17 +20,19 @@ from sqlalchemy import ColumnElement, Row, func, select
 from pipeline.errors import Misconfigured
 from pipeline.settings import Settings
 from pipeline.stores.claims import Claims
+from pipeline.stores.controls import Controls
 from pipeline.stores.database import open_database
 from pipeline.stores.intake import Intake
 from pipeline.stores.ledger_base import PAYLOAD, STAGES, noted
 from pipeline.stores.records import Refusal as Refusal
 from pipeline.stores.records import Run as Run
 from pipeline.stores.records import Stage, StageResult, State
+from pipeline.stores.retrainings import Retrainings
 from pipeline.stores.run_tables import notes, outputs, runs
 from pipeline.stores.sweeps import Sweeps
 
 
-class RunLedger(Intake, Claims, Sweeps):
+class RunLedger(Intake, Claims, Sweeps, Controls, Retrainings):
     """The runs of one fleet. Safe to use from many threads and processes; a process opens its own after a fork."""
 
     @classmethod

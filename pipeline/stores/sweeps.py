@@ -6,12 +6,15 @@ from typing import Any
 
 from sqlalchemy import Connection, Select, and_, func, literal, or_, select, update
 
+from pipeline.stores.controls import stopped
 from pipeline.stores.ledger_base import MAX_WAIT_SECONDS, PAYLOAD, RECEIPT_GRACE_SECONDS, LedgerBase, noted
 from pipeline.stores.records import OPEN, Due, Stage, State
 from pipeline.stores.run_tables import runs
 
 #: Runs of one kind that one sweep drives, so that a sweep stays short.
 SWEEP_LIMIT = 500
+#: What a person paused gets no message: its claim would be refused.
+_PAUSED = stopped(runs.c.stage, runs.c.dataset)
 
 
 class Sweeps(LedgerBase):
@@ -58,7 +61,7 @@ class Sweeps(LedgerBase):
     def _woken(self, db: Connection) -> list[Due]:
         now = self._now()
         over = or_(runs.c.not_before <= now, runs.c.not_before > now + MAX_WAIT_SECONDS)
-        chosen = select(runs.c.run_id).where(runs.c.state == State.WAITING, over).limit(SWEEP_LIMIT)
+        chosen = select(runs.c.run_id).where(runs.c.state == State.WAITING, over, ~_PAUSED).limit(SWEEP_LIMIT)
         return self._driven(db, chosen, State.WAITING)
 
     def _idle(self, db: Connection, idle_seconds: float, depths: Mapping[str, int] | None) -> list[Due]:
@@ -67,7 +70,7 @@ class Sweeps(LedgerBase):
         # Later than now: of a clock before a reboot.
         idle = or_(runs.c.driven_at <= now - patience, runs.c.driven_at > now + 1)
         queued = db.execute(
-            select(runs.c.stage, func.count()).where(runs.c.state == State.QUEUED).group_by(runs.c.stage)
+            select(runs.c.stage, func.count()).where(runs.c.state == State.QUEUED, ~_PAUSED).group_by(runs.c.stage)
         ).all()
         found: list[Due] = []
         for stage, count in queued:
@@ -75,7 +78,7 @@ class Sweeps(LedgerBase):
             if lost > 0:
                 chosen = (
                     select(runs.c.run_id)
-                    .where(runs.c.state == State.QUEUED, runs.c.stage == stage, idle)
+                    .where(runs.c.state == State.QUEUED, runs.c.stage == stage, idle, ~_PAUSED)
                     .order_by(runs.c.driven_at)
                     .limit(lost)
                 )

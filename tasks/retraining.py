@@ -1,0 +1,156 @@
+"""flfleet.retrain: one local training, whichever is next in the ledger's order of priority.
+
+Its messages name no training: each says "there may be work", and the sweep keeps as many of them in the queue as there is work,
+up to a limit. So thousands of trainings need no thousands of messages, a lost message costs nothing, and the ledger alone
+decides whose turn it is. The queue stands behind the stages' in every train worker: a round that has a deadline goes first.
+"""
+
+import time
+import traceback
+from collections.abc import Callable, Mapping
+from functools import lru_cache, partial
+from typing import Any
+
+import celery
+import structlog
+from kombu.exceptions import OperationalError
+
+from pipeline.errors import Corrupt, Misconfigured, Rejected, Retryable
+from pipeline.retraining import OpenDatasets, retrain
+from pipeline.settings import current
+from pipeline.stages.contract import Job
+from pipeline.stores.keys import Identity
+from pipeline.stores.owners import this_process
+from pipeline.stores.records import Fenced
+from pipeline.stores.retraining_records import RetrainingClaim
+from pipeline.stores.runs import RunLedger
+from tasks.app import RETRAIN, RETRAIN_PRIORITY, app
+from tasks.holdings import artifacts, ledger, miners
+from tasks.leases import RenewedLease
+from tasks.perform import backoff
+
+#: Messages that wait at most: what workers take until the next sweep, many times over.
+MOST_HINTS = 200
+_REPORT_SECONDS = 1.0
+_log = structlog.get_logger(__name__)
+
+
+class RetrainTask(celery.Task):  # type: ignore[misc, unused-ignore]
+    """An exception that is not ours (a bug, a lack of memory) is a counted attempt, as of a stage."""
+
+    def on_failure(self, exc: BaseException, _task_id: str, _args: Any, _kwargs: Any, _info: Any) -> None:
+        """Celery calls this for whatever the task lets through."""
+        claim: RetrainingClaim | None = getattr(self.request, "claim", None)
+        if claim is not None:
+            _deferred(ledger(), claim, traceback.format_exception_only(exc)[-1].strip()[:1000])
+
+
+@app.task(
+    name="flfleet.retrain",
+    base=RetrainTask,
+    bind=True,
+    acks_late=True,
+    reject_on_worker_lost=False,  # the sweep sends another; the ledger counts the attempt
+    ignore_result=True,
+    throws=(Retryable,),
+)
+def retrain_next(self: celery.Task) -> str:
+    """Trains the next one, if there is one. Returns a word for Flower."""
+    book = ledger()
+    claim = book.next_retraining(this_process())
+    if claim is None:
+        return "nothing waits"
+    self.request.claim = claim
+    with structlog.contextvars.bound_contextvars(retraining=claim.run_id, miner=claim.miner):
+        return _work(book, claim)
+
+
+def top_up() -> int:
+    """Sends as many hints as trainings wait, up to MOST_HINTS in the queue. Returns how many."""
+    waiting = ledger().waiting_retrainings()
+    depth = _depth() if waiting else None
+    if depth is None:
+        return 0
+    missing = min(waiting, MOST_HINTS) - depth
+    for _ in range(missing):
+        retrain_next.apply_async(priority=RETRAIN_PRIORITY)
+    return max(missing, 0)
+
+
+def _work(book: RunLedger, claim: RetrainingClaim) -> str:
+    begun = time.monotonic()
+    try:
+        with RenewedLease.by(lambda: book.renew_retraining(claim), book.lease_seconds, claim.run_id) as lease:
+            figures = retrain(_job(book, claim, _Report(book, claim, lease)), _datasets())
+        book.finish_retraining(claim, figures)
+    except Fenced as error:
+        return f"fenced: {error}"
+    except (Rejected, Misconfigured) as error:
+        return _ended(partial(book.fail_retraining, claim, str(error)), f"failed: {error}")
+    except (Retryable, Corrupt) as error:
+        return _deferred(book, claim, str(error))
+    _log.info("retrained", seconds=round(time.monotonic() - begun, 3))
+    return "trained"
+
+
+def _deferred(book: RunLedger, claim: RetrainingClaim, reason: str) -> str:
+    return _ended(lambda: book.defer_retraining(claim, reason, backoff(claim.attempts)), f"tried: {reason}")
+
+
+def _ended(write: Callable[[], object], word: str) -> str:
+    """Writes down how it ended; where that fails the lease runs out, and the sweep counts the attempt."""
+    try:
+        write()
+    except (Fenced, Retryable) as error:
+        _log.warning("end not written down", reason=str(error))
+    _log.warning("retraining ended", reason=word)
+    return word
+
+
+def _job(book: RunLedger, claim: RetrainingClaim, report: Callable[[Mapping[str, Any]], None]) -> Job:
+    identity: Identity | None = miners().get(claim.miner)
+    if identity is None:
+        raise Misconfigured(f"no [[miner]] of fleet.toml has the address {claim.miner}; restore its keystore")
+    return Job(
+        run_id=claim.run_id,
+        task=book.task(claim.task_hash),
+        identity=identity,
+        inputs={},
+        figures={},
+        artifacts=artifacts(),
+        settings=current(),
+        report=report,
+    )
+
+
+class _Report:
+    """Progress into the ledger, at most once a second. Raises Fenced where the training was cancelled or taken over."""
+
+    def __init__(self, book: RunLedger, claim: RetrainingClaim, lease: RenewedLease) -> None:
+        self._book, self._claim, self._lease = book, claim, lease
+        self._next = time.monotonic() + _REPORT_SECONDS
+
+    def __call__(self, progress: Mapping[str, Any]) -> None:
+        self._lease.check()
+        if time.monotonic() < self._next:
+            return
+        self._next = time.monotonic() + _REPORT_SECONDS
+        try:
+            self._book.report_retraining(self._claim, progress)
+        except Retryable:
+            return  # for people only
+
+
+def _depth() -> int | None:
+    connection = app.connection_for_read()
+    try:
+        with connection, connection.channel() as channel:
+            return int(channel.queue_declare(queue=RETRAIN, durable=True, auto_delete=False).message_count)
+    except (OperationalError, *connection.recoverable_connection_errors) as error:
+        _log.warning("queue not counted", reason=str(error))
+        return None
+
+
+@lru_cache(maxsize=1)
+def _datasets() -> OpenDatasets:
+    return OpenDatasets()

@@ -1,0 +1,149 @@
+import csv
+import json
+from xml.etree import ElementTree as ET
+
+import pytest
+from typer.testing import CliRunner
+
+from cli.main import app
+from cli.retrain import Pace
+from pipeline.errors import Misconfigured
+from pipeline.settings import load
+from pipeline.stores.owners import this_process
+from pipeline.stores.records import State
+from pipeline.stores.retraining_records import Turn
+from pipeline.stores.runs import RunLedger
+from tests.signed_tasks import MINERS, make_task
+
+
+@pytest.fixture
+def home(tmp_path):
+    return tmp_path / "home"
+
+
+@pytest.fixture
+def ledger(home):
+    book = RunLedger.open(load(home))
+    yield book
+    book.close()
+
+
+def add(ledger: RunLedger, name: str, **changes: object) -> str:
+    run_id = ledger.add_run(make_task(taskID=name, **changes), MINERS[0].address, "ward-7", max_submissions=9)
+    assert run_id is not None
+    return run_id
+
+
+def flfleet(home, *arguments: str):
+    return CliRunner().invoke(app, [*arguments, "--home", str(home)])
+
+
+def work(ledger: RunLedger) -> None:
+    """What a worker does, with invented figures: every other training fails."""
+    number = 0
+    while (claim := ledger.next_retraining(this_process())) is not None:
+        if number % 2:
+            ledger.fail_retraining(claim, "data set 'digits' is not held")
+        else:
+            ledger.finish_retraining(claim, {"losses": [2.0, 1.5], "accuracy": 0.75, "epochs": 2, "device": "cpu"})
+        number += 1
+
+
+def test_tasks_are_queued_and_the_batch_is_named(home, ledger):
+    add(ledger, "one")
+    add(ledger, "two")
+    result = flfleet(home, "retrain", "one")
+    assert result.exit_code == 0
+    (row,) = ledger.retrainings(result.stdout.strip())
+    assert (row.task_id, row.state, row.priority) == ("one", Turn.QUEUED, 5)
+
+
+def test_a_list_of_tasks_may_lie_in_a_file(home, ledger, tmp_path):
+    for name in ("one", "two", "three"):
+        add(ledger, name)
+    (tmp_path / "list").write_text("# after the new scanner\none\n\ntwo  # again\n")
+    document = json.loads(
+        flfleet(home, "retrain", "--file", str(tmp_path / "list"), "--priority", "2", "--json").stdout
+    )
+    assert document["counts"]["queued"] == 2
+    assert [task["taskID"] for task in document["tasks"]] == ["one", "two"]
+
+
+def test_an_unknown_task_is_named_and_nothing_is_queued(home, ledger):
+    add(ledger, "one")
+    result = flfleet(home, "retrain", "one", "nonsense")
+    assert isinstance(result.exception, Misconfigured)
+    assert "nonsense" in str(result.exception)
+    assert ledger.retraining_counts() == {}
+
+
+@pytest.mark.parametrize("arguments", [[], ["one", "--all"], ["--all", "--dataset", "digits"]])
+def test_there_is_exactly_one_way_to_say_which_tasks(home, arguments):
+    assert "one of these" in str(flfleet(home, "retrain", *arguments).exception)
+
+
+def test_the_report_is_a_table_a_csv_and_a_picture(home, ledger, tmp_path):
+    for name in ("one", "two"):
+        add(ledger, name)
+    batch = flfleet(home, "retrain", "--all").stdout.strip()
+    work(ledger)
+    files = ["--report", str(tmp_path / "all.csv"), "--plot", str(tmp_path / "all.svg")]
+    result = flfleet(home, "retrain", "--batch", "newest", "--wait", "--json", *files)
+    assert result.exit_code == 1  # one of the two failed
+    document = json.loads(result.stdout)
+    assert document["batch"] == batch
+    assert (document["counts"]["done"], document["counts"]["failed"]) == (1, 1)
+    done = next(task for task in document["tasks"] if task["done"])
+    assert (done["lossFirst"], done["lossLast"], done["accuracy"]) == (2.0, 1.5, 0.75)
+    with (tmp_path / "all.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert {row["state"] for row in rows} == {"done", "failed"}
+    assert {row["error"] for row in rows} == {"", "data set 'digits' is not held"}
+    assert ET.parse(tmp_path / "all.svg").getroot().tag.endswith("svg")
+    assert "1 done, 1 failed" in flfleet(home, "retrain", "--batch", batch).stdout
+
+
+def test_a_plot_of_another_kind_is_refused(home, ledger, tmp_path):
+    add(ledger, "one")
+    flfleet(home, "retrain", "one")
+    result = flfleet(home, "retrain", "--batch", "newest", "--plot", str(tmp_path / "plot.pdf"))
+    assert ".png or .svg" in str(result.exception)
+
+
+def test_cancel_ends_trainings_by_task_by_batch_or_all(home, ledger):
+    for name in ("one", "two", "three"):
+        add(ledger, name)
+    batch = flfleet(home, "retrain", "one").stdout.strip()
+    flfleet(home, "retrain", "two")
+    flfleet(home, "retrain", "three")
+    assert "1 trainings" in flfleet(home, "cancel", batch).stderr
+    assert "1 trainings" in flfleet(home, "cancel", "--task", "two").stderr
+    assert "1 trainings" in flfleet(home, "cancel", "--all").stderr
+    assert ledger.retraining_counts() == {Turn.CANCELLED: 3}
+    assert all(run.state is State.QUEUED for run in ledger.runs())
+
+
+def test_cancel_of_a_run_gives_it_up_and_fences_its_worker(home, ledger):
+    run_id = add(ledger, "one")
+    claim = ledger.claim(run_id, "fetch", this_process())
+    assert "1 runs dropped" in flfleet(home, "cancel", run_id).stderr
+    assert ledger.run(run_id).state is State.DROPPED
+    assert claim is not None
+    with pytest.raises(Exception, match="no longer this worker's"):
+        ledger.commit(claim, {}, {})
+
+
+def test_cancel_of_something_unknown_changes_nothing(home, ledger):
+    run_id = add(ledger, "one")
+    assert "no run nonsense" in str(flfleet(home, "cancel", run_id, "nonsense").exception)
+    assert ledger.run(run_id).state is State.QUEUED
+
+
+def test_the_estimate_follows_the_last_minute():
+    pace = Pace()
+    assert pace.left(0.0, 0, 100) is None
+    assert pace.left(10.0, 20, 80) == (120.0, 40.0)
+    for second in range(11, 200):
+        last = pace.left(float(second), 20 + (second - 10) // 2, 10)
+    assert last is not None
+    assert 28 <= last[0] <= 32

@@ -1,0 +1,183 @@
+import numpy as np
+import pytest
+from celery import Celery
+from kombu import Consumer
+
+from pipeline.settings import current, load
+from pipeline.stores.retraining_records import Turn
+from tasks import retraining, sweeping
+from tasks.app import RETRAIN, RETRAIN_PRIORITY, app, configuration
+from tasks.holdings import artifacts
+from tests.learning_jobs import write_ward
+from tests.signed_tasks import MINERS, make_task
+from tests.worker_fleet import broker as broker
+
+LINEAR = {"name": "linear", "kwargs": {"in_features": 6, "num_classes": 3}}
+
+
+def linear_model() -> str:
+    """Puts a linear model for `write_ward`'s data into the store."""
+    from pipeline.learning.architectures import build
+    from pipeline.learning.model_file import write_model
+    from pipeline.protocol.task import Architecture
+
+    architecture = Architecture(**LINEAR)
+    return artifacts().put(write_model(build(architecture).state_dict(), architecture))
+
+
+@pytest.fixture
+def ward(fleet, tmp_path):
+    write_ward(tmp_path / "home/data")
+    retraining._datasets.cache_clear()
+    return linear_model()
+
+
+def add(ledger, model: str, name="task_001", **changes) -> str:
+    members = {
+        "dataset": "ward",
+        "dimension": 21,
+        "architecture": LINEAR,
+        "modelSHA256": "0x" + model,
+        "training": {"epochs": 2, "batchSize": 8, "learningRate": 0.1},
+    } | changes
+    run_id = ledger.add_run(make_task(taskID=name, **members), MINERS[0].address, "miner", max_submissions=99)
+    assert run_id is not None
+    return run_id
+
+
+def enqueue(ledger) -> None:
+    assert sum(ledger.add_retrainings(batch="batch", priority=5))
+
+
+def retrain() -> str:
+    result = app.tasks["flfleet.retrain"].apply()
+    return result.result if isinstance(result.result, str) else repr(result.result)
+
+
+def test_a_local_training_tells_loss_accuracy_and_time_and_leaves_no_weights(fleet, ward):
+    add(fleet, ward)
+    enqueue(fleet)
+    before = {found.name for found in artifacts().stored()}
+    assert retrain() == "trained"
+    (row,) = fleet.retrainings("batch")
+    assert row.state is Turn.DONE
+    assert len(row.figures["losses"]) == 2
+    assert row.figures["losses"][1] < row.figures["losses"][0]
+    assert row.figures["samples"] > 0
+    assert len(row.figures["dataset"]) == 64
+    assert row.seconds > 0
+    assert {found.name for found in artifacts().stored()} == before
+
+
+def test_where_nothing_waits_a_hint_does_nothing(fleet):
+    assert retrain() == "nothing waits"
+
+
+def test_a_data_set_that_is_missing_fails_with_the_reason(fleet, ward):
+    add(fleet, ward, dataset="elsewhere")
+    enqueue(fleet)
+    assert retrain().startswith("failed")
+    (row,) = fleet.retrainings("batch")
+    assert row.state is Turn.FAILED
+    assert "elsewhere" in row.error
+
+
+def test_a_bug_is_a_counted_attempt(fleet, ward, monkeypatch):
+    add(fleet, ward)
+    enqueue(fleet)
+
+    def broken(*_arguments):
+        raise ZeroDivisionError("division by zero")
+
+    monkeypatch.setattr(retraining, "retrain", broken)
+    retrain()
+    (row,) = fleet.retrainings("batch")
+    assert (row.state, row.attempts) == (Turn.QUEUED, 1)
+    assert "ZeroDivisionError" in row.error
+
+
+def test_a_training_that_is_cancelled_stops_and_writes_nothing(fleet, ward, monkeypatch):
+    add(fleet, ward, training={"epochs": 100, "batchSize": 1, "learningRate": 0.01})
+    enqueue(fleet)
+    monkeypatch.setattr(retraining, "_REPORT_SECONDS", 0.0)
+    report = retraining._Report.__call__
+
+    def cancelled_at_first_sight(self, progress):
+        fleet.cancel_retrainings()
+        report(self, progress)
+
+    monkeypatch.setattr(retraining._Report, "__call__", cancelled_at_first_sight)
+    assert retrain().startswith("fenced")
+    (row,) = fleet.retrainings("batch")
+    assert (row.state, row.figures) == (Turn.CANCELLED, {})
+
+
+def test_a_data_set_is_checked_once_for_many_trainings_until_a_file_changes(fleet, ward, tmp_path, monkeypatch):
+    from pipeline.learning import datasets
+
+    opened, open_dataset = [], datasets.open_dataset
+    monkeypatch.setattr(datasets, "open_dataset", lambda *a, **k: opened.append(a) or open_dataset(*a, **k))
+    for name in ("one", "two", "three"):
+        add(fleet, ward, name)
+    enqueue(fleet)
+    assert [retrain(), retrain()] == ["trained", "trained"]
+    assert len(opened) == 1
+    image = next((tmp_path / "home/data/ward/images").iterdir())
+    np.save(image, np.load(image) + 1)
+    assert retrain() == "trained"
+    assert len(opened) == 2
+    assert len({row.figures["dataset"] for row in fleet.retrainings("batch")}) == 2
+
+
+def test_the_sweep_keeps_as_many_hints_in_the_queue_as_work_waits_up_to_a_limit(
+    fleet, ward, memory_broker, monkeypatch
+):
+    monkeypatch.setattr(retraining, "MOST_HINTS", 3)
+    for number in range(5):
+        add(fleet, ward, f"task-{number}")
+    enqueue(fleet)
+    assert retraining.top_up() == 3
+    assert retraining._depth() == 3
+    assert retraining.top_up() == 0
+    with app.connection_for_write() as connection, connection.channel() as channel:
+        channel.queue_purge(RETRAIN)  # the broker was wiped
+    assert "3 hints to retrain" in sweeping.sweep.apply().get()
+
+
+@pytest.mark.services
+def test_a_train_worker_takes_a_stage_before_hints_that_came_earlier(broker, monkeypatch):
+    """On a real broker: a worker of the queues `train` and `retrain`, as `flfleet up` starts it."""
+    monkeypatch.setenv("FLFLEET_BROKER_URL", broker)
+    fleet_app = Celery("priorities", config_source=configuration(load(), "train"), set_as_current=False)
+    for _ in range(5):
+        fleet_app.send_task("flfleet.retrain", priority=RETRAIN_PRIORITY)
+    fleet_app.send_task("flfleet.train", args=("run",))
+    taken: list[str] = []
+
+    def take(_body, message):
+        taken.append(message.headers["task"])
+        message.ack()
+
+    with fleet_app.connection_for_read() as connection, connection.channel() as channel:
+        channel.basic_qos(0, 1, False)
+        queues = [fleet_app.amqp.queues[name] for name in ("retrain", "train")]
+        with Consumer(channel, queues, callbacks=[take], accept=["json"]):
+            while len(taken) < 6:
+                connection.drain_events(timeout=5)
+    fleet_app.close()
+    assert taken == ["flfleet.train"] + 5 * ["flfleet.retrain"]
+
+
+def test_a_fixed_seed_trains_alike_again_and_no_seed_does_not(fleet, ward, monkeypatch):
+    for seed, alike in (("7", True), (None, False)):
+        if seed:
+            monkeypatch.setenv("FLFLEET_TRAINING_SEED", seed)
+        else:
+            monkeypatch.delenv("FLFLEET_TRAINING_SEED")
+        current.cache_clear()
+        add(fleet, ward, f"seed-{seed}")
+        for _ in range(2):
+            sum(fleet.add_retrainings(batch=f"batch-{seed}", priority=5, task_ids=[f"seed-{seed}"]))
+            assert retrain() == "trained"
+        first, second = (row.figures["losses"] for row in fleet.retrainings(f"batch-{seed}"))
+        assert (first == second) is alike
