@@ -67,6 +67,15 @@ class Settings(BaseSettings):
     max_submissions_per_model: int = Field(1, ge=1, description="Submissions for one data set over one model")
     allow_unsigned_tasks: bool = Field(False, description="Run tasks without a publisher's signature (tests only)")
 
+    approval: bool = Field(
+        False, description="A person approves every task before it trains: flfleet tasks list, approve, refuse"
+    )
+    max_epsilon: dict[str, float] = Field(
+        {},
+        description="Most epsilon that the submissions over a data set may spend together, by data set and identity; "
+        "`*` for all others. A training that states no epsilon is then not sent",
+    )
+
     # What a block may look like to get a VALID vote (PROTOCOL.md section 8)
     max_dropped_share: float = Field(0.1, ge=0, le=1, description="Largest share of groups that a block may drop")
     max_accuracy_loss: float = Field(

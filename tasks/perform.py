@@ -12,6 +12,7 @@ import celery
 import structlog
 
 from pipeline.errors import Corrupt, Misconfigured, Rejected, Retryable
+from pipeline.protocol.signing import SecretKey
 from pipeline.protocol.strict import read_json
 from pipeline.protocol.submission import Header
 from pipeline.settings import current
@@ -127,10 +128,17 @@ def _job(task: celery.Task, claim: Claim, book: RunLedger, store: ArtifactStore,
         artifacts=store,
         settings=settings,
         previous=previous,
-        secret_key=(lambda: secret_key(settings, claim.miner)) if claim.stage is Stage.SUBMIT else None,
+        secret_key=(lambda: _used_key(book, claim)) if claim.stage is Stage.SUBMIT else None,
         report=Progress(task, book, claim, lease),
         note=lambda name, digest: book.note(claim, name, digest),
     )
+
+
+def _used_key(book: RunLedger, claim: Claim) -> SecretKey:
+    """The identity's key, and a line in the audit log that it was used."""
+    key = secret_key(current(), claim.miner)
+    book.record("key used", purpose="submission", run=claim.run_id, miner=claim.miner)
+    return key
 
 
 def _previous(

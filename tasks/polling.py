@@ -11,6 +11,8 @@ from pipeline.protocol.admission import Circumstances, Policy, authenticity, ref
 from pipeline.protocol.task import Task
 from pipeline.settings import Settings, current
 from pipeline.stages.contract import Stage
+from pipeline.stores.approvals import Approval, Verdict
+from pipeline.stores.controls import Control
 from pipeline.stores.keys import Identity
 from pipeline.stores.records import Refusal
 from pipeline.stores.runs import RunLedger
@@ -38,13 +40,22 @@ def admit(
     """Makes the runs that are to be made and writes the refusals down. Returns the new runs' ids."""
     policy, addresses = policy_of(settings), frozenset(miner.address for miner in own)
     added: list[str] = []
+    left = book.left_tasks()
     for task in found:
         if isinstance(task, UnreadableTask):
             _refuse(book, task.entry_hash, "", task.task_id, task.round, task.reasons)
             continue
         have = book.miners_of(task.task_hash)
+        given = None if have.issuperset(addresses) else book.approval(task)
+        word = _word(task, left.get(task.task_id), given)
+        held = settings.approval and (given is None or given.verdict is not Verdict.APPROVED)
         for miner in own:
-            if miner.address not in have and (run_id := _admit(task, miner, addresses, policy, book)) is not None:
+            if miner.address in have:
+                continue
+            run_id = _admit(task, miner, addresses, policy, book, word=word, held=held)
+            if run_id is not None and held:
+                _log.info("run held for approval", run=run_id, task=task.task_id, round=task.round)
+            elif run_id is not None:
                 _log.info("run added", run=run_id, task=task.task_id, round=task.round, miner=miner.address)
                 added.append(run_id)
     return added
@@ -65,7 +76,31 @@ def policy_of(settings: Settings) -> Policy:
     )
 
 
-def _admit(task: Task, miner: Identity, own: frozenset[str], policy: Policy, book: RunLedger) -> str | None:
+def _word(task: Task, left: Control | None, given: Approval | None) -> list[str]:
+    """Why a person does not want this task; empty where nobody said so."""
+    if left is not None:
+        return [
+            f"{left.by} left the task on purpose{_because(left.reason)}; back with: flfleet leave {task.task_id} --undo"
+        ]
+    if given is not None and given.verdict is Verdict.REFUSED:
+        return [f"{given.by} refused the task{_because(given.reason)}; otherwise: flfleet tasks approve {task.task_id}"]
+    return []
+
+
+def _because(reason: str) -> str:
+    return f" ({reason})" if reason else ""
+
+
+def _admit(
+    task: Task,
+    miner: Identity,
+    own: frozenset[str],
+    policy: Policy,
+    book: RunLedger,
+    *,
+    word: Sequence[str],
+    held: bool,
+) -> str | None:
     # Only a trusted publisher's task takes its (taskID, round): else anybody could take it before the true one comes.
     trusted = not authenticity(task, policy)
     standing = book.add_task(task) if trusted else book.standing_task(task.task_id, task.round)
@@ -81,12 +116,13 @@ def _admit(task: Task, miner: Identity, own: frozenset[str], policy: Policy, boo
         ),
         now=time.time(),
     )
-    reasons = refusals(task, policy, here)
+    spent = book.exhausted(miner.address, task.dataset)
+    reasons = [*refusals(task, policy, here), *word, *([] if spent is None else [spent])]
     if reasons:
         _refuse(book, task.task_hash, miner.address, task.task_id, task.round, reasons)
         return None
     # Counted once more inside: two polls at a time must not make two runs over one model.
-    return book.add_run(task, miner.address, miner.name, max_submissions=policy.max_submissions_per_model)
+    return book.add_run(task, miner.address, miner.name, max_submissions=policy.max_submissions_per_model, held=held)
 
 
 def _refuse(

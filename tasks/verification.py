@@ -11,6 +11,7 @@ from pipeline.aggregation.watching import Sent, Watcher, watch
 from pipeline.curve.contract import Kernel
 from pipeline.curve.select import kernel
 from pipeline.errors import FleetError, Misconfigured, Rejected, Retryable
+from pipeline.protocol.signing import SecretKey
 from pipeline.settings import current
 from pipeline.stores.database import open_database
 from pipeline.stores.keys import secret_key
@@ -67,5 +68,12 @@ def _watcher(_pid: int) -> Watcher:
         book=WitnessLedger(open_database(settings.ledger)),
         artifacts=artifacts(),
         kernel=own_kernel,
-        key=lambda address: secret_key(settings, address),
+        key=_used_key,
     )
+
+
+def _used_key(address: str) -> SecretKey:
+    """The identity's key, and a line in the audit log that it was used."""
+    key = secret_key(current(), address)
+    ledger().record("key used", purpose="vote or reveal", miner=address)
+    return key

@@ -62,3 +62,21 @@ def bench_pipeline(
     result = measure(runs, [int(count) for count in queued.split(",") if count], ERR.print)
     if json:
         OUT.print(dumps(as_json(result)), soft_wrap=True)
+
+
+@app.command("retrain")
+def bench_retrain(
+    runs: Annotated[int, typer.Option(min=10, help="Trainings of the warm process; the others get a tenth.")] = 200,
+    json: Json = False,
+) -> None:
+    """Measure small trainings a minute: one warm process beside a process for each.
+
+    Example: flfleet bench retrain --runs 500
+    """
+    from json import dumps
+
+    from bench.retrain import measure
+
+    rows = measure(runs, ERR.print)
+    if json:
+        OUT.print(dumps({"rows": [row.as_json() for row in rows]}), soft_wrap=True)

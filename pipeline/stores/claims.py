@@ -1,32 +1,36 @@
 """A stage is worked on: claim, renew, note, commit; and every way in which it can end without a commit."""
 
+import json
 import time
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import Connection, bindparam, delete, select, update
 
+from pipeline.stores.audit_log import AuditLog
+from pipeline.stores.budget import Budget
 from pipeline.stores.controls import stopped
 from pipeline.stores.ledger_base import (
+    ADMISSION_LOCK,
     MAX_WAIT_SECONDS,
     PAYLOAD,
     RECEIPT_GRACE_SECONDS,
     STAGES,
-    LedgerBase,
     at_the_limit,
     first_unfinished,
     noted,
 )
 from pipeline.stores.records import Claim, Fenced, Stage, State
-from pipeline.stores.run_tables import notes, outputs, runs
+from pipeline.stores.run_tables import notes, outputs, runs, tasks
 
 _OUTPUTS = select(outputs).where(outputs.c.run_id == bindparam("run_id"))
 _NOTES = select(notes.c.name, notes.c.digest).where(notes.c.run_id == bindparam("run_id"))
 _INSERT_OUTPUT = outputs.insert()
+_DOCUMENT = select(tasks.c.document).where(tasks.c.task_hash == bindparam("task_hash"))
 _STOPPED = select(stopped(bindparam("pool"), bindparam("dataset")))
 
 
-class Claims(LedgerBase):
+class Claims(AuditLog, Budget):
     """What a worker does with a run. Each method is one transaction, and all but `claim` raise Fenced."""
 
     def claim(self, run_id: str, stage: str, owner: str) -> Claim | None:
@@ -99,10 +103,13 @@ class Claims(LedgerBase):
         """Makes a digest part of the run before its stage ends; on disk when it returns. Raises Fenced.
 
         A new digest is progress: attempts start from none again, so that a training that advances between two kills goes on.
+        A payload's note is the last moment before bytes leave: raises Rejected where a cap on epsilon forbids them.
         """
         with self._transaction(durable=True) as db:
             known = select(notes.c.digest).where(notes.c.run_id == claim.run_id, notes.c.name == name)
             fresh = db.execute(known).scalar_one_or_none() != digest
+            if fresh and name == PAYLOAD:
+                self._may_leave(db, claim, digest)
             values: dict[str, Any] = {"lease_until": self._now() + self._lease_seconds}
             if fresh:
                 values |= {"attempts": 0, "updated_at": time.time()}
@@ -163,6 +170,9 @@ class Claims(LedgerBase):
                 "damaged": False,
             }
             db.execute(_INSERT_OUTPUT, made)
+            if claim.stage in (Stage.TRAIN, Stage.SUBMIT):
+                data = before.get(Stage.DATA)
+                self._tell(db, claim, figures, None if data is None else data.figures.get("dataset"))
         return due
 
     def defer(self, claim: Claim, reason: str, seconds: float) -> State:
@@ -235,6 +245,27 @@ class Claims(LedgerBase):
             self._end(db, claim, State.QUEUED, reason, attempts=attempts, stage=due, driven_at=self._now())
         return due
 
+    def _may_leave(self, db: Connection, claim: Claim, payload: str) -> None:
+        self._lock(db, ADMISSION_LOCK)  # two runs must not spend the same rest of a budget
+        row = self._row(db, claim.run_id)
+        if row is None:
+            return
+        self._require_budget(db, row)
+        document = json.loads(db.execute(_DOCUMENT, {"task_hash": claim.task_hash}).scalar_one())
+        to = {"aggregator": document["aggregatorURL"], "aggregatorPublicKey": document["aggregatorPublicKey"]}
+        self._record(db, "update leaves", **_of(row), **to, payload=payload)
+
+    def _tell(self, db: Connection, claim: Claim, figures: Mapping[str, Any], dataset: str | None) -> None:
+        row = self._row(db, claim.run_id)
+        if row is None:
+            return
+        if claim.stage is Stage.TRAIN:
+            told = {name: figures.get(name) for name in ("epochs", "epsilon", "delta") if figures.get(name) is not None}
+            self._record(db, "trained", **_of(row), datasetDigest=dataset, **told)
+        else:
+            told = {name: figures.get(name) for name in ("submissionHash", "payloadBytes", "receivedAt")}
+            self._record(db, "update received", **_of(row), **told)
+
     def _end(self, db: Connection, claim: Claim, state: State, reason: str, **values: Any) -> State:
         ended = {"state": state, "owner": None, "lease_until": None, "error": reason, "updated_at": time.time()}
         self._fenced(db, claim, ended | values)
@@ -257,3 +288,15 @@ class Claims(LedgerBase):
                 artifacts.update(row.artifacts)
                 figures.update(row.figures)
         return artifacts, figures
+
+
+def _of(run: Any) -> dict[str, Any]:
+    """What the audit log says of a run."""
+    return {
+        "run": run.run_id,
+        "task": run.task_id,
+        "round": run.round,
+        "miner": run.miner,
+        "name": run.miner_name,
+        "dataset": run.dataset,
+    }

@@ -4,15 +4,15 @@ A claim looks here in its own transaction: once a pause is written, no stage beg
 """
 
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, delete, exists, or_, select
+from sqlalchemy import ColumnElement, and_, delete, exists, func, or_, select
 
-from pipeline.stores.ledger_base import LedgerBase
-from pipeline.stores.run_tables import controls
+from pipeline.stores.audit_log import AuditLog
+from pipeline.stores.records import Stage, State
+from pipeline.stores.run_tables import controls, retrainings, runs
 
 #: The name of a control over everything.
 EVERYTHING = "*"
@@ -42,7 +42,7 @@ class Control:
     at: float
 
 
-class Controls(LedgerBase):
+class Controls(AuditLog):
     """Pausing, resuming, leaving."""
 
     def stop(self, kind: Kind, name: str, *, by: str, reason: str = "") -> bool:
@@ -52,12 +52,18 @@ class Controls(LedgerBase):
             made = db.execute(
                 self._insert(controls).values(row).on_conflict_do_nothing().returning(controls.c.name)
             ).scalar_one_or_none()
+            if made is not None:
+                self._record(db, f"{kind} stopped", what=name, by=by, reason=reason)
         return made is not None
 
-    def resume(self, kind: Kind, name: str) -> bool:
+    def resume(self, kind: Kind, name: str, *, by: str) -> bool:
         """Lets it go on. Returns whether it was stopped."""
         with self._transaction(durable=True) as db:
-            return db.execute(delete(controls).where(controls.c.kind == kind, controls.c.name == name)).rowcount == 1
+            which = (controls.c.kind == kind, controls.c.name == name)
+            was = db.execute(delete(controls).where(*which)).rowcount == 1
+            if was:
+                self._record(db, f"{kind} goes on", what=name, by=by)
+            return was
 
     def stops(self) -> list[Control]:
         """Everything that is stopped, oldest first."""
@@ -65,9 +71,24 @@ class Controls(LedgerBase):
             rows = db.execute(select(controls).order_by(controls.c.at)).all()
         return [Control(kind=Kind(row.kind), name=row.name, reason=row.reason, by=row.by, at=row.at) for row in rows]
 
-    def left_tasks(self, task_ids: Sequence[str]) -> dict[str, Control]:
-        """Those of the tasks that were left on purpose."""
-        return {found.name: found for found in self.stops() if found.kind is Kind.TASK and found.name in task_ids}
+    def left_tasks(self) -> dict[str, Control]:
+        """The tasks that were left on purpose."""
+        return {found.name: found for found in self.stops() if found.kind is Kind.TASK}
+
+    def running_under(self, kind: Kind, name: str) -> int:
+        """Stages and local trainings that still run in a pool, over a data set, or anywhere (FLEET)."""
+        of_runs, of_trainings = [runs.c.state == State.RUNNING], [retrainings.c.state == "running"]
+        if kind is Kind.POOL:
+            of_runs.append(runs.c.stage == name)
+        elif kind is Kind.DATASET:
+            of_runs.append(runs.c.dataset == name)
+            of_trainings.append(retrainings.c.dataset == name)
+        with self._reading() as db:
+            count = int(db.execute(select(func.count()).select_from(runs).where(*of_runs)).scalar_one())
+            if kind is not Kind.POOL or name == Stage.TRAIN:
+                chosen = select(func.count()).select_from(retrainings).where(*of_trainings)
+                count += int(db.execute(chosen).scalar_one())
+        return count
 
 
 def stopped(pool: Any, dataset: Any) -> ColumnElement[bool]:

@@ -3,12 +3,14 @@
 import json
 import time
 import uuid
+from collections.abc import Mapping
 from typing import Any
 
 from sqlalchemy import Connection, Engine, Select, delete, func, or_, select
 
 from pipeline.protocol.task import Task
-from pipeline.stores.ledger_base import ADMISSION_LOCK, PAYLOAD, STAGES, LedgerBase, noted
+from pipeline.stores.budget import Budget
+from pipeline.stores.ledger_base import ADMISSION_LOCK, PAYLOAD, STAGES, noted
 from pipeline.stores.records import Refusal, State
 from pipeline.stores.run_tables import refusals, runs, tasks
 
@@ -18,12 +20,20 @@ MAX_REFUSALS = 1000
 _KEPT_TASKS = 256
 
 
-class Intake(LedgerBase):
+class Intake(Budget):
     """What a poll writes down."""
 
-    def __init__(self, engine: Engine, *, lease_seconds: float = 30.0, max_attempts: int = 5) -> None:
-        """As `LedgerBase`."""
+    def __init__(
+        self,
+        engine: Engine,
+        *,
+        lease_seconds: float = 30.0,
+        max_attempts: int = 5,
+        max_epsilon: Mapping[str, float] | None = None,
+    ) -> None:
+        """As `LedgerBase`, with the caps on each data set's privacy budget."""
         super().__init__(engine, lease_seconds=lease_seconds, max_attempts=max_attempts)
+        self.max_epsilon = max_epsilon or {}
         self._tasks: dict[str, Task] = {}
 
     def add_task(self, task: Task) -> str:
@@ -31,8 +41,10 @@ class Intake(LedgerBase):
         with self._transaction() as db:
             return self._add_task(db, task)
 
-    def add_run(self, task: Task, miner: str, miner_name: str, *, max_submissions: int = 1) -> str | None:
-        """Makes the run of a task and a miner, queued for its first stage.
+    def add_run(
+        self, task: Task, miner: str, miner_name: str, *, max_submissions: int = 1, held: bool = False
+    ) -> str | None:
+        """Makes the run of a task and a miner, queued for its first stage, or `held` until a person has given a word.
 
         Returns its id, or None: it is there already, another task has its (taskID, round), or the miner has
         `max_submissions` over this model already.
@@ -57,7 +69,7 @@ class Intake(LedgerBase):
                     model_sha256=model,
                     miner=miner,
                     miner_name=miner_name,
-                    state=State.QUEUED,
+                    state=State.HELD if held else State.QUEUED,
                     stage=STAGES[0],
                     token=0,
                     driven_at=self._now(),

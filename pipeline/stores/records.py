@@ -27,11 +27,13 @@ class Fenced(FleetError):
 class State(StrEnum):
     """Where a run stands.
 
-    queued -> running -> queued (next stage) ... -> accepted
+    [held ->] queued -> running -> queued (next stage) ... -> accepted
                       -> waiting (until `not_before`) -> running
     ending otherwise: rejected, expired, dead, dropped
     """
 
+    #: It waits for a person's word on its task.
+    HELD = "held"
     #: A worker may claim the due stage.
     QUEUED = "queued"
     #: A worker holds the lease.

@@ -8,11 +8,12 @@ import uuid
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Row, and_, exists, func, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Row, and_, exists, func, or_, select, update
 
 from pipeline.errors import Misconfigured
+from pipeline.stores.audit_log import AuditLog
 from pipeline.stores.controls import stopped
-from pipeline.stores.ledger_base import MAX_WAIT_SECONDS, LedgerBase, at_the_limit
+from pipeline.stores.ledger_base import MAX_WAIT_SECONDS, at_the_limit
 from pipeline.stores.records import Fenced, Stage
 from pipeline.stores.retraining_records import UNFINISHED, Retraining, RetrainingClaim, Turn
 from pipeline.stores.run_tables import retrainings, runs
@@ -21,7 +22,7 @@ from pipeline.stores.run_tables import retrainings, runs
 CHUNK = 500
 
 
-class Retrainings(LedgerBase):
+class Retrainings(AuditLog):
     """What `flfleet retrain` writes, a training worker takes, and `flfleet cancel` takes back."""
 
     def unknown_tasks(self, task_ids: Collection[str]) -> list[str]:
@@ -105,7 +106,15 @@ class Retrainings(LedgerBase):
 
     def finish_retraining(self, claim: RetrainingClaim, figures: Mapping[str, Any]) -> None:
         """Keeps its figures. Raises Fenced."""
-        self._end_retraining(claim, Turn.DONE, figures=dict(figures), error=None)
+        with self._transaction() as db:
+            ended = {"state": Turn.DONE, "owner": None, "lease_until": None, "finished_at": time.time()}
+            self._held_write(db, claim, ended | {"figures": dict(figures), "error": None})
+            row = db.execute(select(retrainings).where(retrainings.c.retraining_id == claim.run_id)).one()
+            told = {"task": row.task_id, "round": row.round, "miner": row.miner, "name": row.miner_name}
+            digest = figures.get("dataset")
+            self._record(
+                db, "trained locally", retraining=claim.run_id, **told, dataset=row.dataset, datasetDigest=digest
+            )
 
     def fail_retraining(self, claim: RetrainingClaim, reason: str) -> None:
         """It cannot be done, for this reason. Raises Fenced."""
@@ -247,14 +256,17 @@ class Retrainings(LedgerBase):
         self._write_retraining(claim, **ended, **values)
 
     def _write_retraining(self, claim: RetrainingClaim, **values: Any) -> None:
+        with self._transaction() as db:
+            self._held_write(db, claim, values)
+
+    def _held_write(self, db: Connection, claim: RetrainingClaim, values: Mapping[str, Any]) -> None:
         held = (
             retrainings.c.retraining_id == claim.run_id,
             retrainings.c.token == claim.token,
             retrainings.c.state == Turn.RUNNING,
         )
-        with self._transaction() as db:
-            if db.execute(update(retrainings).where(*held).values(values)).rowcount != 1:
-                raise Fenced(f"retraining {claim.run_id} is no longer this worker's (token {claim.token})")
+        if db.execute(update(retrainings).where(*held).values(values)).rowcount != 1:
+            raise Fenced(f"retraining {claim.run_id} is no longer this worker's (token {claim.token})")
 
 
 def _has_waited(now: Any) -> ColumnElement[bool]:

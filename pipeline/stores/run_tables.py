@@ -1,6 +1,7 @@
 """The tables of the ledger of runs, for SQLite and PostgreSQL."""
 
 from sqlalchemy import (
+    DDL,
     JSON,
     BigInteger,
     Boolean,
@@ -14,6 +15,7 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    event,
 )
 
 metadata = MetaData()
@@ -142,4 +144,54 @@ retrainings = Table(
     Index("retrainings_by_turn", "state", "priority", "created_at"),
     Index("retrainings_by_batch", "batch", "state"),
     Index("retrainings_by_run", "run_id", "state"),
+)
+
+# A person's word on a task: by its hash, or for later rounds on the same terms.
+approvals = Table(
+    "approvals",
+    metadata,
+    Column("task_hash", String(66), primary_key=True),
+    Column("task_id", String(64), nullable=False),
+    # SHA-256 of what all rounds of a task share (see approvals.terms_of).
+    Column("terms", String(64), nullable=False),
+    Column("verdict", String(16), nullable=False),
+    # Whether it holds for later rounds on the same terms.
+    Column("further", Boolean, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("by", Text, nullable=False),
+    Column("at", Double, nullable=False),
+    Index("approvals_by_task", "task_id"),
+)
+
+# The data-protection officer's log: each line names the hash of the one before. Nothing here is ever changed.
+audit = Table(
+    "audit",
+    metadata,
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    # Canonical JSON.
+    Column("line", Text, nullable=False),
+    Column("hash", String(64), nullable=False),
+)
+
+
+def _append_only(dialect: str, *statements: str) -> None:
+    for statement in statements:
+        rule = DDL(statement).execute_if(dialect=dialect)  # type: ignore[no-untyped-call]
+        event.listen(audit, "after_create", rule)
+
+
+_append_only(
+    "sqlite",
+    *(
+        f"CREATE TRIGGER audit_no_{what.lower()} BEFORE {what} ON audit "
+        "BEGIN SELECT RAISE(ABORT, 'the audit log is append-only'); END"
+        for what in ("UPDATE", "DELETE")
+    ),
+)
+_append_only(
+    "postgresql",
+    "CREATE OR REPLACE FUNCTION flfleet_append_only() RETURNS trigger LANGUAGE plpgsql AS "
+    "$$ BEGIN RAISE EXCEPTION 'the audit log is append-only'; END $$",
+    "CREATE TRIGGER audit_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON audit "
+    "FOR EACH STATEMENT EXECUTE FUNCTION flfleet_append_only()",
 )

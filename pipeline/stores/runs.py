@@ -19,6 +19,7 @@ from sqlalchemy import ColumnElement, Row, func, select
 
 from pipeline.errors import Misconfigured
 from pipeline.settings import Settings
+from pipeline.stores.approvals import Approvals
 from pipeline.stores.claims import Claims
 from pipeline.stores.controls import Controls
 from pipeline.stores.database import open_database
@@ -32,14 +33,17 @@ from pipeline.stores.run_tables import notes, outputs, runs
 from pipeline.stores.sweeps import Sweeps
 
 
-class RunLedger(Intake, Claims, Sweeps, Controls, Retrainings):
+class RunLedger(Intake, Claims, Sweeps, Controls, Retrainings, Approvals):
     """The runs of one fleet. Safe to use from many threads and processes; a process opens its own after a fork."""
 
     @classmethod
     def open(cls, settings: Settings) -> "RunLedger":
         """The ledger that the settings name. Raises Misconfigured or Retryable."""
         return cls(
-            open_database(settings.ledger), lease_seconds=settings.lease_seconds, max_attempts=settings.max_attempts
+            open_database(settings.ledger),
+            lease_seconds=settings.lease_seconds,
+            max_attempts=settings.max_attempts,
+            max_epsilon=settings.max_epsilon,
         )
 
     def run(self, run_id: str) -> Run:

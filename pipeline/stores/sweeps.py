@@ -39,7 +39,7 @@ class Sweeps(LedgerBase):
         last = func.coalesce(literal("; last: ") + runs.c.error, "")
         db.execute(
             update(runs)
-            .where(runs.c.state.in_(OPEN), over)
+            .where(runs.c.state.in_((*OPEN, State.HELD)), over)
             .values(
                 state=State.EXPIRED,
                 token=runs.c.token + 1,

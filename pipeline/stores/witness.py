@@ -145,6 +145,13 @@ class WitnessLedger(PartyLedger):
             rows = connection.execute(select(own_reveals.c.party, own_reveals.c.envelope).where(which)).all()
         return [(row.party, Reveal.decode(row.envelope)) for row in rows]
 
+    def reveals(self, task_id: str, number: int) -> list[tuple[Party, Reveal]]:
+        """All our reveals of a round."""
+        which = and_(own_reveals.c.task_id == task_id, own_reveals.c.round == number)
+        with self._reading() as connection:
+            rows = connection.execute(select(own_reveals.c.party, own_reveals.c.envelope).where(which)).all()
+        return [(row.party, Reveal.decode(row.envelope)) for row in rows]
+
     def reveal_answered(self, party: Party, opened: Reveal, refusal: str | None) -> None:
         """A party took the reveal, or said why not: it is not sent there again."""
         which = and_(_reveal(opened.task_id, opened.round, opened.miner), own_reveals.c.party == party)

@@ -247,3 +247,12 @@ def test_a_miner_that_the_fleet_no_longer_has_is_the_operators_to_mend(fleet, st
 def test_threads_of_leases_end_with_their_stage(fleet, stages):
     do("fetch", add(fleet))
     assert not [thread for thread in threading.enumerate() if thread.name == "lease"]
+
+
+def test_the_use_of_a_key_stands_in_the_audit_log(fleet, stages):
+    stages[Stage.SUBMIT] = lambda job: job.secret_key() and Output()
+    run_id = add(fleet)
+    for stage in Stage:
+        do(stage, run_id)
+    used = [entry.members for entry in fleet.audit_entries() if entry.members["event"] == "key used"]
+    assert [(line["purpose"], line["run"], line["miner"]) for line in used] == [("submission", run_id, ADDRESS)]

@@ -4,7 +4,10 @@ import pytest
 
 from pipeline.settings import current
 from pipeline.stages.contract import Stage
+from pipeline.stores.approvals import Verdict
+from pipeline.stores.controls import Kind
 from pipeline.stores.records import State
+from tasks import holdings
 from tasks.app import app
 from tests.scripted_server import Script, serving
 from tests.signed_tasks import MINERS, PUBLISHER, make_task
@@ -91,3 +94,29 @@ def test_a_run_that_is_there_is_not_judged_again(poll, fleet, open_document):
     fleet.add_run(make_task(publishedAt=document["publishedAt"]), MINERS[0].address, "miner")
     poll(document)
     assert fleet.refusals() == []
+
+
+def test_with_approval_set_a_run_waits_for_a_person(poll, fleet, open_document, monkeypatch):
+    monkeypatch.setenv("FLFLEET_APPROVAL", "true")
+    document = open_document()
+    assert poll(document) == "1 open, 0 new runs"
+    (run,) = fleet.runs()
+    assert run.state is State.HELD
+    fleet.decide(fleet.task(run.task_hash), Verdict.APPROVED, by="anna", further=True)
+    later = open_document(round=2, parentBlockHash="0x" + "0" * 64, modelSHA256="0x" + "cd" * 32)
+    assert poll(later) == "1 open, 1 new runs"
+
+
+def test_a_task_that_was_left_is_refused_with_who_left_it(poll, fleet, open_document):
+    fleet.stop(Kind.TASK, "task_001", by="anna", reason="study ended")
+    assert poll(open_document()) == "1 open, 0 new runs"
+    (refusal,) = fleet.refusals()
+    assert "anna left the task on purpose (study ended)" in refusal.reasons[0]
+
+
+def test_a_task_over_a_data_set_whose_budget_is_spent_is_refused(poll, fleet, open_document, monkeypatch):
+    monkeypatch.setenv("FLFLEET_MAX_EPSILON", '{"digits": 0}')
+    holdings._ledger.cache_clear()
+    assert poll(open_document()) == "1 open, 0 new runs"
+    (refusal,) = fleet.refusals()
+    assert "FLFLEET_MAX_EPSILON" in refusal.reasons[0]

@@ -23,8 +23,8 @@ def test_nothing_begins_under_a_pause_and_all_goes_on_after_it(ledger, kind, nam
     assert (ledger.run(run_id).state, ledger.run(run_id).attempts) == (State.QUEUED, 0)
     (control,) = ledger.stops()
     assert (control.by, control.reason) == ("anna", "the scanner is serviced")
-    assert ledger.resume(kind, name)
-    assert not ledger.resume(kind, name)
+    assert ledger.resume(kind, name, by="anna")
+    assert not ledger.resume(kind, name, by="anna")
     assert ledger.claim(run_id, "fetch", ME) is not None
 
 
@@ -50,7 +50,7 @@ def test_the_sweep_sends_no_messages_for_what_is_paused(ledger):
     ledger.defer(ledger.claim(waiting, "fetch", ME), "later", 0)
     ledger.stop(Kind.DATASET, "digits", by="anna")
     assert ledger.due_for_sweep(idle_seconds=0, depths={}) == []
-    ledger.resume(Kind.DATASET, "digits")
+    ledger.resume(Kind.DATASET, "digits", by="anna")
     assert len({due.run_id for due in ledger.due_for_sweep(idle_seconds=0, depths={})}) == 2
 
 

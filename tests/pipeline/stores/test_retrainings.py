@@ -141,7 +141,7 @@ def test_what_is_paused_is_not_trained(ledger, kind, name):
     ledger.stop(kind, name, by="anna")
     assert ledger.waiting_retrainings() == 0
     assert ledger.next_retraining(ME) is None
-    assert ledger.resume(kind, name)
+    assert ledger.resume(kind, name, by="anna")
     assert ledger.next_retraining(ME) is not None
 
 

@@ -1,0 +1,200 @@
+"""Many small trainings on one core: a worker's process that does many of them beside a process for each.
+
+flfleet bench retrain [--runs N] [--json]
+
+All of it is the product's own: trainings in a ledger, hints through a broker, a Celery worker of one process. The rivals differ in one thing,
+how long that process lives: `--max-tasks-per-child 1` makes it one a training, as do systems that start a process or a container
+for every run; the last row starts an interpreter for every training, without a broker.
+"""
+
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from cli.broker import embedded_broker
+from cli.homes import NewMiner, create_fleet_home
+from pipeline.learning.digits import write_digits
+from pipeline.protocol.signing import SecretKey
+from pipeline.protocol.task import Architecture, Task
+from pipeline.settings import current, load
+from pipeline.stores.artifacts import ArtifactStore
+from pipeline.stores.retraining_records import UNFINISHED, Turn
+from pipeline.stores.runs import RunLedger
+from tasks.app import RETRAIN, app
+
+#: A small network on 28 x 28 images, and few of them: where the price of a process shows.
+ARCHITECTURE = Architecture(name="mlp", kwargs={"in_features": 784, "hidden": 32, "num_classes": 10})
+SAMPLES = 200
+_WARM = 3
+_LONGEST_SECONDS = 600.0
+_PUBLISHER, _AGGREGATOR = SecretKey(b"\x01" * 32), SecretKey(b"\x02" * 32)
+_ONE = "from tasks.app import app; app.loader.import_default_modules(); app.tasks['flfleet.retrain'].apply()"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One way to do it."""
+
+    name: str
+    runs: int
+    seconds: float
+
+    @property
+    def per_minute(self) -> float:
+        """Trainings a minute."""
+        return 60 * self.runs / self.seconds
+
+    def as_json(self) -> dict[str, Any]:
+        """The object of `--json`."""
+        return {"name": self.name, "runs": self.runs, "perMinute": round(self.per_minute, 1)}
+
+
+def measure(runs: int, say: Callable[[str], None]) -> list[Row]:
+    """Trainings a minute of each way; the slow ones are given fewer."""
+    with tempfile.TemporaryDirectory(prefix="flfleet-bench-") as folder, _bench(Path(folder)) as bench:
+        few = max(runs // 10, 5)
+        rows = [
+            Row(name="one warm process", runs=runs, seconds=bench.through_a_worker(runs)),
+            Row(
+                name="a process a run, forked",
+                runs=few,
+                seconds=bench.through_a_worker(few, "--max-tasks-per-child", "1"),
+            ),
+            Row(name="an interpreter a run", runs=few, seconds=bench.interpreters(few)),
+        ]
+        for row in rows:
+            say(f"{row.name}: {row.per_minute:.0f} trainings a minute ({row.runs} in {row.seconds:.1f} s)")
+    return rows
+
+
+class _Bench:
+    """A home with one identity, a data set of digits, and tasks of equal shape."""
+
+    def __init__(self, home: Path) -> None:
+        self.home = home
+        (self.address,) = create_fleet_home(home, [NewMiner(name="bench", data=Path("data/bench"))], None)
+        write_digits(home / "data", ["bench"], SAMPLES, None, 0)
+        self.settings = load(home)
+        self.ledger = RunLedger.open(self.settings)
+        self.model = self._write_model()
+        self.environment = {
+            **{name: value for name, value in os.environ.items() if not name.startswith("FLFLEET_")},
+            "FLFLEET_HOME": str(home),
+            "FLFLEET_POOL": "train",
+            "OMP_NUM_THREADS": "1",
+        }
+
+    def through_a_worker(self, runs: int, *options: str) -> float:
+        """Seconds of so many trainings in a Celery worker of one process, which is warm when the clock starts."""
+        with self._worker(options):
+            self._until_through(_WARM)
+            return self._until_through(runs)
+
+    def interpreters(self, runs: int) -> float:
+        """Seconds of so many interpreters, one after the other, each for one training."""
+        self._enqueue(runs)
+        begun = time.monotonic()
+        for _ in range(runs):
+            subprocess.run([sys.executable, "-c", _ONE], env=self.environment, check=True, capture_output=True)
+        return self._checked(begun)
+
+    def _until_through(self, runs: int) -> float:
+        from tasks.retraining import MOST_HINTS, retrain_next
+
+        self._enqueue(runs)
+        begun = time.monotonic()
+        sent = 0
+        while left := sum(self.ledger.retraining_counts().get(state, 0) for state in UNFINISHED):
+            # The sweep's part, more often than every five seconds.
+            while sent < runs and sent < runs - left + MOST_HINTS:
+                retrain_next.apply_async()
+                sent += 1
+            if time.monotonic() - begun > _LONGEST_SECONDS:
+                raise TimeoutError(f"not through after {_LONGEST_SECONDS:.0f} s")
+            time.sleep(0.02)
+        return self._checked(begun)
+
+    def _checked(self, begun: float) -> float:
+        seconds = time.monotonic() - begun
+        counts = self.ledger.retraining_counts()
+        if set(counts) != {Turn.DONE}:
+            errors = {row.error for row in self.ledger.retrainings() if row.state is not Turn.DONE}
+            raise RuntimeError(f"{counts}: {errors}")
+        return seconds
+
+    def _enqueue(self, runs: int) -> None:
+        for _ in range(runs):
+            self.number = getattr(self, "number", 0) + 1
+            task = Task.from_document(self._document(f"bench-{self.number}"))
+            assert self.ledger.add_run(task, self.address, "bench", max_submissions=10**9)
+            for _chunk in self.ledger.add_retrainings(batch="bench", priority=5, task_ids=[task.task_id]):
+                pass
+
+    @contextmanager
+    def _worker(self, options: tuple[str, ...]) -> Iterator[None]:
+        command = [sys.executable, "-m", "celery", "-A", "tasks.app", "worker", "-Q", RETRAIN, "-c", "1"]
+        silent = ["--without-mingle", "--without-gossip", "--without-heartbeat", "--loglevel", "ERROR"]
+        with (self.home / "worker.log").open("a") as log:
+            process = subprocess.Popen([*command, *silent, *options], env=self.environment, stdout=log, stderr=log)
+        try:
+            yield
+        finally:
+            process.terminate()
+            process.wait(timeout=30)
+
+    def _write_model(self) -> str:
+        from pipeline.learning.architectures import build
+        from pipeline.learning.model_file import write_model
+
+        module = build(ARCHITECTURE)
+        self.dimension = sum(value.numel() for value in module.state_dict().values() if value.is_floating_point())
+        store = ArtifactStore(self.settings.artifacts, self.settings.cache / "scratch")
+        return store.put(write_model(module.state_dict(), ARCHITECTURE))
+
+    def _document(self, task_id: str) -> dict[str, Any]:
+        return {
+            "protocol": "ndd-fe/1",
+            "taskID": task_id,
+            "round": 1,
+            "dataset": "mnist",
+            "dimension": self.dimension,
+            "modelURL": "http://127.0.0.1:1/models/m",
+            "modelSHA256": "0x" + self.model,
+            "architecture": {"name": ARCHITECTURE.name, "kwargs": ARCHITECTURE.kwargs},
+            "training": {"epochs": 1, "batchSize": 32, "learningRate": 0.05},
+            "aggregatorPublicKey": _AGGREGATOR.public_key,
+            "tpPublicKey": _PUBLISHER.public_key,
+            "aggregatorURL": "http://127.0.0.1:1",
+            "publisherURL": "http://127.0.0.1:1",
+            "miners": [self.address],
+            "minMiners": 1,
+            "maxMiners": 5,
+            "compression": {"ratio": 0.1},
+            "quantization": {"scale": 50, "clip": 0.06, "pack": 5},
+            "publishedAt": int(time.time()),
+            "timeout": 86400,
+        }
+
+
+@contextmanager
+def _bench(home: Path) -> Iterator[_Bench]:
+    broker = embedded_broker(home)
+    with (home / "broker.log").open("w") as log:
+        server = subprocess.Popen(broker.command, stdout=log, stderr=log)
+    bench = _Bench(home)
+    # This process's app has read other settings when it was imported.
+    app.conf.update(broker_url=bench.settings.broker)
+    current.cache_clear()
+    try:
+        yield bench
+    finally:
+        bench.ledger.close()
+        server.terminate()
+        server.wait()
