@@ -25,6 +25,9 @@ class Program:
     environment: Mapping[str, str] = field(default_factory=dict)
     #: How long a stop may take before it is killed.
     stop_seconds: int = 10
+    #: When its log is turned over, and how many old ones stay.
+    log_max_bytes: int = 20 * 1024**2
+    log_backups: int = 3
 
 
 def worker(home: Path, pool: str, *, processes: int = 1, queues: str | None = None) -> Program:

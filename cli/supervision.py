@@ -195,8 +195,8 @@ class Supervisor:
             "killasgroup": "true",
             "redirect_stderr": "true",
             "stdout_logfile": f"../logs/{program.name}.log",
-            "stdout_logfile_maxbytes": "20MB",
-            "stdout_logfile_backups": "3",
+            "stdout_logfile_maxbytes": str(program.log_max_bytes),
+            "stdout_logfile_backups": str(program.log_backups),
         }
 
 

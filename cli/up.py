@@ -3,6 +3,7 @@
 import signal
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from types import FrameType
 
@@ -30,7 +31,9 @@ def fleet_programs(home: Path, flower_port: int) -> list[Program]:
     programs += fleet(home.absolute(), settings.workers)
     if flower_port:
         programs.append(flower(home.absolute(), claim_port(flower_port, "--flower-port")))
-    return programs
+    return [
+        replace(program, log_max_bytes=settings.log_max_bytes, log_backups=settings.log_backups) for program in programs
+    ]
 
 
 def run_fleet(home: Path, flower_port: int) -> None:

@@ -17,6 +17,7 @@ from pipeline.curve.select import kernel
 from pipeline.errors import Misconfigured, Rejected
 from pipeline.parties.blocks import fetch_task, fetch_votes
 from pipeline.parties.http import fetch_bytes
+from pipeline.parties.route import use
 from pipeline.protocol.block import MAX_BLOCK_BYTES, Block
 from pipeline.protocol.task import MAX_TASK_BYTES, Task
 from pipeline.protocol.vote import check_majority
@@ -32,6 +33,7 @@ _MARK = "/aggregator/blocks/"
 def verify_block(home: Path, url: str, *, as_json: bool) -> bool:
     """Runs every check on one block and prints what is wrong; True where it stands. Raises Rejected, Retryable, Misconfigured."""
     settings = load(home)
+    use(settings)
     aggregator, mark, block_hash = url.rstrip("/").partition(_MARK)
     if not mark or not urlsplit(url).hostname:
         raise Misconfigured(f"{url}: expected the address of a block, http://host{_MARK}0x...")
@@ -65,6 +67,7 @@ def verify_block(home: Path, url: str, *, as_json: bool) -> bool:
 def verify_chain(home: Path, task_id: str, *, as_json: bool) -> bool:
     """Walks from a task's last published block to the publisher's signed first task; True where every link holds."""
     settings = load(home)
+    use(settings)
     url = f"{settings.backend_url.rstrip('/')}/tasks/{task_id}"
     newest = Task.decode(fetch_bytes(url, max_bytes=MAX_TASK_BYTES, timeout=settings.http_timeout_seconds))
     _check_publisher(newest, settings)
@@ -84,6 +87,7 @@ def verify_chain(home: Path, task_id: str, *, as_json: bool) -> bool:
 def show_evidence(home: Path, block_hash: str | None, *, as_json: bool) -> None:
     """Prints the blocks that this fleet found INVALID and why; with a hash, all of that one's evidence."""
     settings = load(home)
+    use(settings)
     found = [one for one in WitnessLedger(open_database(settings.ledger)).blocks() if one.reasons]
     if block_hash is not None:
         found = [one for one in found if one.block_hash == block_hash]
@@ -104,6 +108,7 @@ def show_evidence(home: Path, block_hash: str | None, *, as_json: bool) -> None:
 def show_rewards(home: Path, *, as_json: bool) -> None:
     """Prints each identity's share of every settled round."""
     settings = load(home)
+    use(settings)
     rewards = WitnessLedger(open_database(settings.ledger)).rewards()
     if as_json:
         entries = [

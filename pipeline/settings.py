@@ -51,6 +51,12 @@ class Settings(BaseSettings):
     # Where things are
     backend_url: str = Field("http://127.0.0.1:3000", description="The task board that beat polls")
     broker_url: str | None = Field(None, description="Redis or Valkey; none: an embedded Valkey in the home folder")
+    broker_ca: Path | None = Field(
+        None, description="PEM file of the authorities that may have signed the broker's certificate (rediss://)"
+    )
+    broker_certificate: Path | None = Field(
+        None, description="PEM file with this fleet's own certificate and key, where the broker asks for one"
+    )
     ledger_url: str | None = Field(None, description="SQLAlchemy URL of the ledger; none: SQLite in the home folder")
     artifacts_url: str | None = Field(
         None, description="fsspec URL of the artifact store; none: a folder in the home folder"
@@ -92,6 +98,16 @@ class Settings(BaseSettings):
     device: str = Field("auto", description="auto, cpu, cuda or cuda:N")
     training_seed: int | None = Field(None, description="Fixed randomness for tests and the demo; none in production")
     http_timeout_seconds: float = Field(30.0, gt=0, description="Connect and read time-out of every request")
+    proxy: SecretStr | None = Field(
+        None,
+        description="HTTP proxy for requests to other parties, e.g. http://proxy:3128; none: HTTPS_PROXY's, if set",
+    )
+    no_proxy: CommaList = Field(
+        ["127.0.0.1", "::1", "localhost"], description="Hosts, domains and networks that are asked without the proxy"
+    )
+    ca_bundle: Path | None = Field(
+        None, description="PEM file of the certificate authorities to believe in place of the public ones"
+    )
     ipfs_api: str | None = Field(None, description="Multiaddress of an IPFS node's RPC")
     ipfs_gateways: CommaList = Field([], description="IPFS gateways, tried in turn")
 
@@ -130,6 +146,14 @@ class Settings(BaseSettings):
     cache_dir: Path | None = Field(
         None, description="Folder of compiled kernels and curve tables; none: in the home folder"
     )
+    log_file: Path | None = Field(
+        None,
+        description="File that every process also logs into, opened anew when logrotate has moved it; none: stderr",
+    )
+    log_max_bytes: int = Field(
+        20 * 1024**2, ge=4096, description="Size at which the supervisor of `flfleet up` turns a process's log over"
+    )
+    log_backups: int = Field(3, ge=0, description="Turned-over logs that it keeps of each process")
     workers: dict[str, int] = Field({}, description="Processes per pool, by stage; 1 where not named")
 
     # Identities
@@ -142,7 +166,7 @@ class Settings(BaseSettings):
     validation_data: Path | None = Field(None, description="The aggregator's own labelled data, a folder per data set")
 
     @field_validator(
-        "roles", "trusted_publishers", "trusted_aggregators", "known_miners", "ipfs_gateways", mode="before"
+        "roles", "trusted_publishers", "trusted_aggregators", "known_miners", "ipfs_gateways", "no_proxy", mode="before"
     )
     @classmethod
     def _split(cls, value: Any) -> Any:

@@ -12,6 +12,7 @@ from celery.signals import setup_logging
 from kombu import Queue
 
 import beat_schedule
+from pipeline.broker import tls_options
 from pipeline.errors import Misconfigured
 from pipeline.settings import Settings, current
 from pipeline.stages.contract import Stage
@@ -62,6 +63,7 @@ def configuration(settings: Settings, pool: str) -> dict[str, Any]:
     """Celery's settings for one pool's worker (or beat, or a client, with any name)."""
     return {
         "broker_url": settings.broker,
+        "broker_use_ssl": tls_options(settings) or None,
         "task_queues": [Queue(name) for name in QUEUES],
         "task_default_queue": CONTROL,
         "task_routes": ROUTES,

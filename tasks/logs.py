@@ -1,9 +1,13 @@
 """Logs: constant events plus fields; JSON outside a terminal."""
 
 import logging
+import logging.handlers
 import sys
+from pathlib import Path
 
 import structlog
+
+from pipeline.settings import current
 
 
 def configure(level: int = logging.INFO) -> None:
@@ -35,4 +39,17 @@ def configure(level: int = logging.INFO) -> None:
     )
     root = logging.getLogger()
     root.handlers = [handler]
+    if (path := current().log_file) is not None:
+        root.handlers.append(_file(current().path(path), handler.formatter))
     root.setLevel(level)
+
+
+def _file(path: Path, formatter: logging.Formatter | None) -> logging.Handler:
+    """A file that many processes append to, line by line. Each opens it anew once another program has moved it away.
+
+    The processes of a pool cannot turn it over themselves: each would move what the others still write to.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handler = logging.handlers.WatchedFileHandler(path)
+    handler.setFormatter(formatter)
+    return handler

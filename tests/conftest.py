@@ -7,6 +7,7 @@ import hypothesis
 import pytest
 
 from pipeline import settings
+from pipeline.parties import route
 
 # Tests run on every core already: a numeric library's own threads would only get into each other's way.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
@@ -21,3 +22,5 @@ def _no_settings_of_the_desk(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) ->
         monkeypatch.delenv(name)
     monkeypatch.setenv("FLFLEET_HOME", str(tmp_path / "home"))
     settings.current.cache_clear()
+    route._of_this_process.cache_clear()
+    monkeypatch.setattr(route, "_chosen", None)

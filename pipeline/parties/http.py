@@ -15,6 +15,7 @@ from typing import Any
 import requests
 
 from pipeline.errors import Malformed, Rejected, Retryable
+from pipeline.parties.route import route
 from pipeline.protocol.strict import read_json
 
 #: Bytes of an error's body that are read for its reasons.
@@ -139,14 +140,29 @@ def send(
 def _exchange(
     method: str, url: str, *, timeout: float, body: bytes | None = None, headers: Mapping[str, str] | None = None
 ) -> Iterator[requests.Response]:
+    way = route()
     try:
         with requests.request(
-            method, url, data=body, headers=headers, timeout=(timeout, timeout), stream=True, allow_redirects=False
+            method,
+            url,
+            data=body,
+            headers=headers,
+            timeout=(timeout, timeout),
+            stream=True,
+            allow_redirects=False,
+            proxies=way.proxies(url),
+            verify=way.verify(),
         ) as response:
             _raise_for_status(response, url)
             yield response
     except (requests.exceptions.InvalidURL, requests.exceptions.InvalidSchema, requests.exceptions.MissingSchema):
         raise Rejected(f"{url[:200]!r} is not an address that can be asked") from None
+    except requests.exceptions.SSLError as error:
+        # The operator's to mend, or an attack: later it may be right again.
+        advice = "whose authority is not believed? FLFLEET_CA_BUNDLE names one's own"
+        raise Retryable(f"{method} {url}: {_short(error)}; {advice}") from None
+    except requests.exceptions.ProxyError:
+        raise Retryable(f"{method} {url}: the proxy does not answer or refuses (FLFLEET_PROXY)") from None
     except requests.exceptions.RequestException as error:
         raise Retryable(f"{method} {url}: {_short(error)}") from None
 
