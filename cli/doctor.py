@@ -4,7 +4,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 import redis
@@ -12,10 +12,14 @@ from rich.markup import escape
 from rich.table import Table
 from sqlalchemy.exc import SQLAlchemyError
 
+from cli import doctor_site
 from cli.console import OUT
+from cli.finding import Finding
+from pipeline.broker import is_plain_beyond_this_host, tls_options
 from pipeline.curve.select import kernel
 from pipeline.errors import FleetError
 from pipeline.parties.backend import open_tasks
+from pipeline.parties.route import use
 from pipeline.settings import Settings, load
 from pipeline.stores.database import open_database, transaction
 from pipeline.stores.keys import identities, secret_key
@@ -23,17 +27,6 @@ from pipeline.stores.keys import identities, secret_key
 _COLOURS = {"ok": "green", "warning": "yellow", "wrong": "red"}
 #: Less free space than this and a training's artifacts may not fit.
 _LEAST_FREE_BYTES = 2 * 1024**3
-
-
-@dataclass(frozen=True, kw_only=True)
-class Finding:
-    """One thing that was looked at."""
-
-    subject: str
-    #: ok, warning, or wrong (no task can run as it is).
-    verdict: str
-    #: What was found and, unless it is ok, what to do.
-    text: str
 
 
 def run_doctor(home: Path, *, as_json: bool) -> bool:
@@ -55,6 +48,7 @@ def examine(home: Path) -> list[Finding]:
     """Every finding about a home folder."""
     try:
         settings = load(home)
+        use(settings)
     except FleetError as error:
         return [Finding(subject="settings", verdict="wrong", text=str(error))]
     checks: list[tuple[str, Callable[[Settings], Iterator[Finding]]]] = [
@@ -63,9 +57,15 @@ def examine(home: Path) -> list[Finding]:
         ("broker", _broker),
         ("ledger", _ledger),
         ("backend", _backend),
+        ("clock", doctor_site.clock),
         ("keys", _keys),
+        ("permissions", doctor_site.permissions),
         ("data", _data),
         ("disk", _disk),
+        ("artifacts", doctor_site.store),
+        ("flower", doctor_site.flower),
+        ("stopped", doctor_site.people),
+        ("privacy", doctor_site.budget),
         ("devices", _devices),
     ]
     findings: list[Finding] = []
@@ -107,9 +107,13 @@ def _trust(settings: Settings) -> Iterator[Finding]:
 def _broker(settings: Settings) -> Iterator[Finding]:
     where = settings.broker.rsplit("@", 1)[-1]
     try:
-        with redis.Redis.from_url(settings.broker, socket_timeout=5, socket_connect_timeout=5) as client:
+        with redis.Redis.from_url(
+            settings.broker, socket_timeout=5, socket_connect_timeout=5, **tls_options(settings)
+        ) as client:
             client.ping()
-            policy = client.config_get("maxmemory-policy").get("maxmemory-policy")
+            # By INFO: an access list may forbid CONFIG.
+            policy = client.info("memory").get("maxmemory_policy")
+            appends = client.info("persistence").get("aof_enabled")
     except (redis.RedisError, ValueError) as error:
         advice = "it runs while `flfleet up` runs" if not settings.broker_url else "is FLFLEET_BROKER_URL right?"
         yield Finding(subject="broker", verdict="wrong", text=f"{where} does not answer ({error}); {advice}")
@@ -117,8 +121,14 @@ def _broker(settings: Settings) -> Iterator[Finding]:
     if policy != "noeviction":
         text = f"{where} has maxmemory-policy {policy}: it may throw messages away; set noeviction"
         yield Finding(subject="broker", verdict="warning", text=text)
+    elif not appends:
+        text = f"{where} keeps nothing over a restart (appendonly no): nothing is lost, but the sweep has to send all again"
+        yield Finding(subject="broker", verdict="warning", text=text)
     else:
         yield Finding(subject="broker", verdict="ok", text=where)
+    if is_plain_beyond_this_host(settings.broker):
+        text = f"{where} is reached without TLS: whoever is on the network between reads and writes the queues; use rediss://"
+        yield Finding(subject="broker", verdict="warning", text=text)
 
 
 def _ledger(settings: Settings) -> Iterator[Finding]:

@@ -1,5 +1,6 @@
 """Commands over a fleet's life: make it, start it, look at it, stop it."""
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -19,12 +20,14 @@ def init(
     keys: Annotated[Path | None, typer.Option(help="Folder of keystores to take over as identities.")] = None,
     sample_digits: Annotated[bool, typer.Option(help="Give every identity a part of 5,000 real MNIST digits.")] = False,
 ) -> None:
-    """Make a home folder: a commented fleet.toml, keys, a data folder per identity.
+    """Make a home folder: a commented fleet.toml, keys, a data folder per identity. Without options, at a terminal, it asks.
 
     Example: flfleet init --miner ward-7 --consortium consortium.json
     """
-    from cli.init import initialise
+    from cli.init import ask, initialise
 
+    if not (miner or consortium or keys or sample_digits) and sys.stdin.isatty():
+        miner, consortium, sample_digits = ask(home)
     addresses = initialise(home, miner or [], consortium, keys, sample_digits=sample_digits)
     for address in addresses:
         OUT.print(address)

@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +57,16 @@ class RefusedByParty(Rejected):
 def fetch_bytes(url: str, *, max_bytes: int, timeout: float) -> bytes:
     """GETs at most `max_bytes`. Raises Retryable or Rejected."""
     return send("GET", url, max_bytes=max_bytes, timeout=timeout).body
+
+
+def server_time(url: str, *, timeout: float) -> float | None:
+    """Unix seconds by the other side's Date header; None where it names none. Raises Retryable or Rejected."""
+    with _exchange("GET", url, timeout=timeout) as response:
+        stated = response.headers.get("Date", "")
+    try:
+        return parsedate_to_datetime(stated).timestamp()
+    except ValueError:
+        return None
 
 
 def download(url: str, path: Path, *, max_bytes: int, timeout: float) -> None:

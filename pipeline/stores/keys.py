@@ -64,23 +64,28 @@ def party_key(settings: Settings) -> SecretKey:
 @lru_cache(maxsize=64)
 def open_keystore(path: Path, password_file: Path) -> SecretKey:
     """Decrypts a keystore; kept open for the process's life. Raises Misconfigured without showing anything secret."""
-    document = _read(path)
     try:
-        password = password_file.read_text().strip().encode()
+        password = password_file.read_text().strip()
     except OSError:
         raise Misconfigured(f"{password_file}: cannot be read; it must hold the password of {path.name}") from None
+    return decrypted(path, password, f"the password in {password_file.name}")
+
+
+def decrypted(path: Path, password: str, its_name: str = "the password") -> SecretKey:
+    """Decrypts a keystore by a password at hand. Raises Misconfigured without showing anything secret."""
+    document = _read(path)
     try:
         import eth_keyfile  # it imports pairings that nobody needs here: a third of a worker's start
 
-        return SecretKey(bytes(eth_keyfile.decode_keyfile_json(document, password)))
+        return SecretKey(bytes(eth_keyfile.decode_keyfile_json(document, password.encode())))
     except (ValueError, KeyError, TypeError, NotImplementedError):
-        raise Misconfigured(
-            f"{path}: the password in {password_file.name} does not open it, or it is damaged"
-        ) from None
+        raise Misconfigured(f"{path}: {its_name} does not open it, or it is damaged") from None
 
 
-def write_keystore(path: Path, key: SecretKey | None = None, password: str | None = None) -> Path:
-    """Writes a keystore (a fresh key by default) and beside it `.password`, both for the owner's eyes only.
+def write_keystore(
+    path: Path, key: SecretKey | None = None, password: str | None = None, *, beside: bool = True
+) -> Path:
+    """Writes a keystore (a fresh key by default) and `beside` it `.password`, both for the owner's eyes only.
 
     Raises Misconfigured where one is there already: a key is never overwritten.
     """
@@ -92,7 +97,8 @@ def write_keystore(path: Path, key: SecretKey | None = None, password: str | Non
     document |= {"address": key.address[2:], "publicKey": key.public_key}
     path.parent.mkdir(parents=True, exist_ok=True)
     _write_private(path, json.dumps(document, indent=1))
-    _write_private(path.with_suffix(".password"), password + "\n")
+    if beside:
+        _write_private(path.with_suffix(".password"), password + "\n")
     return path
 
 
@@ -100,7 +106,7 @@ def public_part(path: Path) -> tuple[str, bytes]:
     """Address and SEC1 public key of a keystore, without its password. Raises Misconfigured."""
     text = _read(path).get("publicKey")
     if not isinstance(text, str):
-        raise Misconfigured(f"{path}: has no publicKey member; write it anew with: flfleet keys new --import")
+        raise Misconfigured(f"{path}: has no publicKey member; write it anew with: flfleet keys import")
     try:
         point33 = point33_from_public_key(text, str(path))
     except Malformed as error:

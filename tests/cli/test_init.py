@@ -3,9 +3,11 @@ import stat
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
 
 from cli.consortium import Consortium, Party, write_consortium
-from cli.init import initialise
+from cli.init import ask, initialise
+from cli.main import app
 from pipeline.errors import Misconfigured
 from pipeline.protocol.signing import SecretKey
 from pipeline.settings import load
@@ -75,3 +77,57 @@ def test_an_existing_home_is_never_overwritten(tmp_path: Path) -> None:
     with pytest.raises(Misconfigured, match="is there already"):
         initialise(tmp_path, ["ward-8"], None, None, sample_digits=False)
     assert (tmp_path / "fleet.toml").read_text() == before
+
+
+def test_a_person_at_a_terminal_is_asked(
+    tmp_path: Path, consortium_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers = iter(["ward-7 ward-8", str(consortium_file)])
+    monkeypatch.setattr("cli.init.typer.prompt", lambda *_arguments, **_options: next(answers))
+    yes = iter([True, False])
+    monkeypatch.setattr("cli.init.typer.confirm", lambda *_arguments, **_options: next(yes))
+    assert ask(tmp_path / "home") == (["ward-7", "ward-8"], consortium_file, False)
+
+
+def test_whoever_has_not_compared_the_fingerprints_trusts_nobody(
+    tmp_path: Path, consortium_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers = iter(["miner", str(consortium_file)])
+    monkeypatch.setattr("cli.init.typer.prompt", lambda *_arguments, **_options: next(answers))
+    monkeypatch.setattr("cli.init.typer.confirm", lambda *_arguments, **_options: False)
+    assert ask(tmp_path / "home") == (["miner"], None, False)
+
+
+def test_a_name_that_would_leave_the_folder_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cli.init.typer.prompt", lambda *_arguments, **_options: "../ward")
+    with pytest.raises(Misconfigured, match="letters, digits"):
+        ask(tmp_path / "home")
+
+
+def test_a_keystore_is_imported_and_its_password_may_stay_in_a_file_elsewhere(tmp_path: Path) -> None:
+    source = write_keystore(tmp_path / "wallet.json")
+    (tmp_path / "fleet.toml").write_text(
+        '[[miner]]\nname = "a"\nkey = "keys/a.json"\npassword_file = "wallet.password"\n'
+        '[[miner]]\nname = "b"\nkey = "keys/b.json"\n'
+    )
+    arguments = ["keys", "import", "a", str(source), "--password-file", str(tmp_path / "wallet.password")]
+    result = CliRunner().invoke(app, [*arguments, "--home", str(tmp_path)])
+    assert result.exit_code == 0, result.output
+    address = result.stdout.strip()
+    assert not (tmp_path / "keys/a.password").exists()
+    typed = CliRunner().invoke(
+        app, ["keys", "new", "b", "--ask", "--home", str(tmp_path)], input="long one\nlong one\n"
+    )
+    assert typed.exit_code == 0, typed.output
+    assert "long one" not in typed.output
+    assert (tmp_path / "keys/b.password").read_text() == "long one\n"
+    assert secret_key(load(tmp_path), address).address == address
+    other = identities(load(tmp_path))[1].address
+    assert secret_key(load(tmp_path), other).address == other
+
+
+def test_a_wrong_password_imports_nothing(tmp_path: Path) -> None:
+    source = write_keystore(tmp_path / "wallet.json")
+    result = CliRunner().invoke(app, ["keys", "import", "a", str(source), "--home", str(tmp_path)], input="wrong\n")
+    assert isinstance(result.exception, Misconfigured)
+    assert not (tmp_path / "keys").exists()
