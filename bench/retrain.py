@@ -59,7 +59,7 @@ class Row:
 def measure(runs: int, say: Callable[[str], None]) -> list[Row]:
     """Trainings a minute of each way; the slow ones are given fewer."""
     with tempfile.TemporaryDirectory(prefix="flfleet-bench-") as folder, _bench(Path(folder)) as bench:
-        few = max(runs // 10, 5)
+        few = max(runs // 40, 5)
         rows = [
             Row(name="one warm process", runs=runs, seconds=bench.through_a_worker(runs)),
             Row(
