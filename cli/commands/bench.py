@@ -66,7 +66,9 @@ def bench_pipeline(
 
 @app.command("retrain")
 def bench_retrain(
-    runs: Annotated[int, typer.Option(min=10, help="Trainings of the warm process; the others get a fortieth, five at least.")] = 200,
+    runs: Annotated[
+        int, typer.Option(min=10, help="Trainings of the warm process; the others get a fortieth, five at least.")
+    ] = 200,
     json: Json = False,
 ) -> None:
     """Measure small trainings a minute: one warm process beside a process for each.
