@@ -8,6 +8,8 @@ from pathlib import Path
 from pipeline.stages.contract import Stage
 from tasks.app import AGGREGATE, CONTROL, PUBLISH, VERIFY
 
+LOOPBACK = "127.0.0.1"
+
 
 @dataclass(frozen=True, kw_only=True)
 class Program:
@@ -41,18 +43,18 @@ def beat(home: Path, name: str = "beat") -> Program:
     return Program(name=name, command=(*command, "--loglevel", "INFO"), home=home, environment={"FLFLEET_POOL": "beat"})
 
 
-def service(home: Path, name: str, port: int) -> Program:
-    """One of the other parties' HTTP services, on loopback."""
-    target = ("--factory", f"network.{name}:create_app", "--host", "127.0.0.1", "--port", str(port))
+def service(home: Path, name: str, port: int, host: str = LOOPBACK) -> Program:
+    """One of the HTTP services; what lies outside loopback is for a container or a proxy to guard."""
+    target = ("--factory", f"network.{name}:create_app", "--host", host, "--port", str(port))
     command = (sys.executable, "-m", "uvicorn", *target, "--no-access-log")
     return Program(name=name, command=command, home=home, priority=300, environment={"FLFLEET_POOL": name})
 
 
-def flower(home: Path, port: int) -> Program:
-    """Flower, bound to loopback: its /metrics and /healthcheck stay open whatever the auth."""
+def flower(home: Path, port: int, host: str = LOOPBACK) -> Program:
+    """Flower, bound to loopback where nothing else is asked for: its /metrics and /healthcheck stay open whatever the auth."""
     state = str(home / "run" / "flower.db")
     options = (
-        "--address=127.0.0.1",
+        f"--address={host}",
         f"--port={port}",
         "--persistent=True",
         f"--db={state}",
