@@ -20,7 +20,6 @@ from cli.programs import Program, party_workers, service
 from cli.up import run_programs
 from pipeline.errors import Misconfigured
 from pipeline.protocol.encodings import PROTOCOL, sha256, to_hex
-from pipeline.protocol.signing import SecretKey
 from pipeline.protocol.task import Architecture
 from pipeline.settings import load
 from pipeline.stores.keys import open_keystore, public_part, write_keystore
@@ -96,14 +95,15 @@ def prepare(
     broker = embedded_broker(home, "network-broker")
     consortium = Consortium(
         backend=f"http://127.0.0.1:{backend_port}",
-        publisher=_party(home / "publisher", publisher_port),
-        aggregator=_party(home / "aggregator", aggregator_port),
+        publisher=party(home / "publisher", f"http://127.0.0.1:{publisher_port}"),
+        aggregator=party(home / "aggregator", f"http://127.0.0.1:{aggregator_port}"),
         miners=addresses,
     )
-    _write_homes(home, consortium, validation, extra or {})
+    broker_url = (home / "broker" / "url").read_text().strip()
+    write_homes(home, consortium, validation.absolute(), {"broker_url": broker_url, **(extra or {})})
     write_consortium(home / "consortium.json", consortium)
     if plan is not None:
-        _plan_task(home / "publisher", consortium, plan, open_keystore(*_keystore(home / "publisher")))
+        plan_task(home / "publisher", consortium, plan)
     return Localnet(
         consortium=consortium,
         programs=[
@@ -135,20 +135,21 @@ def _keystore(home: Path) -> tuple[Path, Path]:
     return home / "key.json", home / "key.password"
 
 
-def _party(home: Path, port: int) -> Party:
+def party(home: Path, url: str) -> Party:
+    """A party of this home, with a fresh key where it has none."""
     keystore, password = _keystore(home)
     if not keystore.exists():
         write_keystore(keystore)
     key = open_keystore(keystore, password)
-    return Party(address=key.address, public_key=key.public_key, url=f"http://127.0.0.1:{port}")
+    return Party(address=key.address, public_key=key.public_key, url=url)
 
 
-def _write_homes(home: Path, consortium: Consortium, validation: Path, extra: Mapping[str, object]) -> None:
+def write_homes(home: Path, consortium: Consortium, validation: Path, extra: Mapping[str, object]) -> None:
+    """Writes the three parties' fleet.toml. `extra`: further settings of all of them."""
     trust: dict[str, object] = {
         "backend_url": consortium.backend,
         "trusted_publishers": [consortium.publisher.address],
         "trusted_aggregators": [consortium.aggregator.address],
-        "broker_url": (home / "broker" / "url").read_text().strip(),
         "poll_seconds": 1.0,
         "sweep_seconds": 1.0,
         **extra,
@@ -156,11 +157,12 @@ def _write_homes(home: Path, consortium: Consortium, validation: Path, extra: Ma
     key: dict[str, object] = {"party_key": "key.json"}
     create_party_home(home / "backend", "backend", trust | {"party_url": consortium.backend})
     create_party_home(home / "publisher", "publisher", trust | key | {"party_url": consortium.publisher.url})
-    measured: dict[str, object] = {"party_url": consortium.aggregator.url, "validation_data": validation.absolute()}
+    measured: dict[str, object] = {"party_url": consortium.aggregator.url, "validation_data": validation}
     create_party_home(home / "aggregator", "aggregator", trust | key | measured)
 
 
-def _plan_task(home: Path, consortium: Consortium, plan: Plan, publisher: SecretKey) -> None:
+def plan_task(home: Path, consortium: Consortium, plan: Plan) -> None:
+    """Keeps the plan in the publisher's ledger; the same again is no change."""
     import torch
 
     from pipeline.learning.architectures import build
@@ -183,7 +185,7 @@ def _plan_task(home: Path, consortium: Consortium, plan: Plan, publisher: Secret
         "modelSHA256": to_hex(sha256(model)),
         "architecture": {"name": architecture.name, "kwargs": architecture.kwargs},
         "aggregatorPublicKey": consortium.aggregator.public_key,
-        "tpPublicKey": publisher.public_key,
+        "tpPublicKey": consortium.publisher.public_key,
         "aggregatorURL": consortium.aggregator.url,
         "publisherURL": consortium.publisher.url,
         "miners": consortium.miners,
