@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from cli.programs import Program
+from cli.upgrading import check_ledger
 from pipeline.errors import Misconfigured
 from pipeline.settings import load
 from tasks.app import QUEUES
@@ -20,7 +21,8 @@ def pool_processes(home: Path, pool: str, processes: int | None) -> int:
 
 def become(program: Program) -> NoReturn:
     """Turns this process into the program, so that signals reach it and its exit code is seen. Raises Misconfigured."""
-    load(program.home)  # a wrong setting is one sentence here, and a traceback in Celery
+    # What is wrong is one sentence here, and a traceback at every task later.
+    check_ledger(load(program.home))
     run = program.home / "run"
     try:
         run.mkdir(parents=True, exist_ok=True)

@@ -11,6 +11,7 @@ from cli.console import ERR
 from cli.ports import claim_port
 from cli.programs import Program, fleet, flower
 from cli.supervision import Supervisor
+from cli.upgrading import upgrade_own_ledger
 from pipeline.errors import Misconfigured
 from pipeline.settings import load
 from pipeline.stores.keys import identities
@@ -24,6 +25,7 @@ def fleet_programs(home: Path, flower_port: int) -> list[Program]:
     if not (home / "fleet.toml").exists():
         raise Misconfigured(f"{home}: no fleet.toml there; make one with: flfleet init --home {home}")
     settings = load(home)
+    upgrade_own_ledger(settings)
     if not identities(settings):
         raise Misconfigured(f"{home / 'fleet.toml'}: no [[miner]] there; make a key with: flfleet keys new NAME")
     programs = [] if settings.broker_url else [embedded_broker(home)]

@@ -85,6 +85,21 @@ def warmup(
 
 
 @app.command()
+def upgrade(
+    home: Home = DEFAULT_HOME,
+    check: Annotated[bool, typer.Option("--check", help="Only look; exit code 1 where an upgrade is due.")] = False,
+    json: Json = False,
+) -> None:
+    """Bring the ledger's schema to this version's. Safe while the version before still runs; the same again changes nothing.
+
+    Example: flfleet upgrade --check || flfleet upgrade
+    """
+    from cli.upgrading import upgrade_ledger
+
+    raise typer.Exit(Exit.OK if upgrade_ledger(home, check=check, as_json=json) else Exit.FAILED)
+
+
+@app.command()
 def prune(
     home: Home = DEFAULT_HOME,
     older_than: Annotated[

@@ -32,6 +32,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import InterfaceError, OperationalError
 
 from pipeline.errors import Retryable
+from pipeline.stores import schema
 from pipeline.stores.database import reading, transaction
 from pipeline.stores.owners import is_gone
 from pipeline.stores.records import Claim, Fenced, Stage, State
@@ -44,8 +45,8 @@ PAYLOAD = "payload"
 RECEIPT_GRACE_SECONDS = 600.0
 #: No wait is longer than this (a Retry-After is cut to it), so one that seems to be is of a clock before a reboot.
 MAX_WAIT_SECONDS = 600.0
-#: Any fixed numbers: PostgreSQL's advisory locks while tables are made, and while runs are counted and added.
-SCHEMA_LOCK, ADMISSION_LOCK = 7_301_001, 7_301_002
+#: Any fixed number: PostgreSQL's advisory lock while runs are counted and added.
+ADMISSION_LOCK = 7_301_002
 
 
 _DATABASE_CLOCK = cast(extract("epoch", func.clock_timestamp()), Double)
@@ -60,14 +61,13 @@ class LedgerBase:
     """One database of runs."""
 
     def __init__(self, engine: Engine, *, lease_seconds: float = 30.0, max_attempts: int = 5) -> None:
-        """Makes the tables where they are not there yet."""
+        """Makes the tables in an empty database. Raises Misconfigured where its schema does not fit this version."""
         self._engine = engine
         self._lease_seconds = lease_seconds
         self._max_attempts = max_attempts
         self._postgres = engine.dialect.name == "postgresql"
         with self._transaction() as db:
-            self._lock(db, SCHEMA_LOCK)
-            metadata.create_all(db)
+            schema.ready(db, metadata)
 
     @property
     def lease_seconds(self) -> float:
