@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 from sqlalchemy import case, func, select
 
-from pipeline.stores.records import OPEN, Run, Stage, State
+from pipeline.stores.records import Run, Stage, State
 from pipeline.stores.run_tables import outputs, runs, tallies
 from pipeline.stores.runs import RunLedger
 from pipeline.stores.tallies import BUCKETS, FAILURE, LEASE_LOST, REDONE, REDRIVEN, UNBOUNDED
@@ -85,7 +85,7 @@ class Overview(RunLedger):
         for row in replaced:
             seconds[row.stage] += row.seconds
             for place in range(bounds.index(row.detail), len(bounds)):
-                counts[row.stage][place] += row.count
+                counts[row.stage][place] += row._mapping["count"]  # a row has a method of that name
         return {
             Stage(stage): StageTimes(
                 count=parts[-1], seconds=seconds[stage], buckets=dict(zip(bounds, parts, strict=True))
@@ -98,7 +98,7 @@ class Overview(RunLedger):
         found: dict[str, dict[tuple[str, str], int]] = {FAILURE: {}, LEASE_LOST: {}, REDRIVEN: {}}
         with self._reading() as db:
             for row in db.execute(select(tallies).where(tallies.c.event.in_(found))):
-                found[row.event][row.stage, row.detail] = row.count
+                found[row.event][row.stage, row.detail] = row._mapping["count"]
         return Events(failures=found[FAILURE], leases_lost=found[LEASE_LOST], redriven=found[REDRIVEN])
 
     def speeds(self) -> dict[Stage, Speed]:
@@ -126,10 +126,6 @@ class Overview(RunLedger):
             for stage in Stage
             if made[stage, "coordinates"] or made[stage, "bytes"]
         }
-
-    def open_runs(self, limit: int) -> list[Run]:
-        """The newest runs that still move, oldest first."""
-        return self.runs(states=OPEN, limit=limit)
 
     def failed_runs(self, limit: int) -> list[Run]:
         """The runs that failed last, newest first: dead, rejected, expired, dropped, or at work again after a failure."""
