@@ -2,7 +2,7 @@
 
 import typer
 
-from cli.commands import bench, checking, data, fleet, keys, local, runs
+from cli.commands import bench, checking, data, fleet, health, keys, local, runs
 from cli.console import ERR, Exit
 from pipeline.errors import FleetError, Misconfigured, Retryable
 
@@ -14,7 +14,7 @@ app = typer.Typer(
 )
 for commands in (local, fleet, checking):
     app.add_typer(commands.app)
-for name, group in {"runs": runs, "keys": keys, "data": data, "bench": bench}.items():
+for name, group in {"runs": runs, "keys": keys, "data": data, "health": health, "bench": bench}.items():
     app.add_typer(group.app, name=name)
 
 

@@ -16,7 +16,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 USER = "flfleet"
 #: Says nothing but that the process answers.
 _OPEN = frozenset({"/healthz"})
-_LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
+LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 
 
 class Guard:
@@ -37,7 +37,7 @@ class Guard:
         if self._password is not None and _is_password(headers.get("authorization", ""), self._password):
             return True
         server = scope.get("server") or ("", None)
-        return server[0] in _LOOPBACK and _host(headers.get("host", "")) in _LOOPBACK
+        return server[0] in LOOPBACK and _host(headers.get("host", "")) in LOOPBACK
 
     def _refusal(self) -> JSONResponse:
         if self._password is not None:
