@@ -39,7 +39,7 @@ def write_secrets(folder: Path) -> None:
         "party_broker_url": f"redis://:{broker}@redis:6379/1",
         "ledger_password": ledger,
         **{f"{name}_ledger_url": _ledger(ledger, name) for name in ("fleet", *PARTIES)},
-        "flower_auth": f"operator:{secrets.token_urlsafe(18)}",
+        "page_password": secrets.token_urlsafe(24),
     }
     folder.mkdir(parents=True, mode=0o700)
     for name, text in files.items():

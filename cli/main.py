@@ -2,7 +2,7 @@
 
 import typer
 
-from cli.commands import bench, checking, compose, data, fleet, keys, local, runs, serve
+from cli.commands import bench, checking, compose, data, fleet, health, keys, local, runs, serve
 from cli.console import ERR, Exit
 from pipeline.errors import FleetError, Misconfigured, Retryable
 
@@ -14,7 +14,8 @@ app = typer.Typer(
 )
 for commands in (local, fleet, serve, checking):
     app.add_typer(commands.app)
-for name, group in {"compose": compose, "runs": runs, "keys": keys, "data": data, "bench": bench}.items():
+GROUPS = {"compose": compose, "runs": runs, "keys": keys, "data": data, "health": health, "bench": bench}
+for name, group in GROUPS.items():
     app.add_typer(group.app, name=name)
 
 

@@ -106,7 +106,9 @@ class Stage:
     def _environment(self, service: Service) -> dict[str, str]:
         """What the image and the file give a process, and nothing of ours."""
         postgres = sorted(str(path) for path in Path("/usr/lib/postgresql").glob("*/bin"))[-1:]
-        path = ":".join([*postgres, "/shims", "/usr/local/bin", "/usr/bin", "/bin", "/usr/sbin", "/sbin"])
+        path = ":".join(
+            [*postgres, "/shims", f"{sys.prefix}/bin", "/usr/local/bin", "/usr/bin", "/bin", "/usr/sbin", "/sbin"]
+        )
         return {"PATH": path, "HOME": "/tmp", "PYTHONPATH": "/app", "LC_ALL": "C.UTF-8", **service.environment}  # noqa: S108
 
     def _mount(self, mount: Mount, service: Service) -> dict[str, object]:

@@ -150,6 +150,12 @@ class Settings(BaseSettings):
     miner_private_key: SecretStr | None = Field(None, description="A single identity's secret key in hex")
     miner: list[MinerSettings] = Field([], description="Identities; [[miner]] tables in fleet.toml")
 
+    # What people look at
+    page_password: SecretStr | None = Field(
+        None,
+        description="Password (user `flfleet`) of fleet page, metrics and Flower; none: they answer on loopback only",
+    )
+
     # A publisher's, an aggregator's or a backend's own
     party_key: Path | None = Field(None, description="Keystore of this party")
     party_url: str | None = Field(None, description="Address under which others reach this party")

@@ -16,6 +16,7 @@ from pipeline.errors import Misconfigured
 from pipeline.settings import Settings, current
 from pipeline.stages.contract import Stage
 from tasks.devices import pool_settings
+from tasks.heartbeat import Heartbeat
 from tasks.keeper import LeaseKeeper
 
 #: Queues besides the seven stages': control carries polls and sweeps, verify long audits that must not hold them up;
@@ -100,6 +101,8 @@ def configuration(settings: Settings, pool: str) -> dict[str, Any]:
         "worker_soft_shutdown_timeout": 3.0,
         "worker_hijack_root_logger": False,
         "task_annotations": {f"flfleet.{stage}": {"time_limit": time_limit(settings, stage)} for stage in Stage},
+        # Its ticks are the heartbeat that a liveness probe looks at.
+        "beat_scheduler": "tasks.heartbeat:BeatingScheduler",
         "beat_schedule": beat_schedule.timetable(settings),
         "beat_schedule_filename": str(settings.path(f"beat-{'-'.join(settings.roles)}.db")),
         # No beat entry may pile up behind a stopped worker: each carries its own expiry (see the timetable).
@@ -122,6 +125,7 @@ app = Celery(
     amqp="tasks.connections:EagerAMQP",
 )
 app.steps["worker"].add(LeaseKeeper)
+app.steps["consumer"].add(Heartbeat)
 app.config_from_object(configuration(current(), pool=os.environ.get("FLFLEET_POOL", "client")))
 
 

@@ -9,6 +9,8 @@ from typing import Any
 from celery.app.amqp import AMQP
 from kombu import Connection
 
+from tasks.heartbeat import HEART
+
 FIRST_SECONDS, STEP_SECONDS, LONGEST_SECONDS = 0.5, 0.5, 2.0
 
 
@@ -18,7 +20,11 @@ class EagerConnection(Connection):
     def _ensure_connection(self, *args: Any, **options: Any) -> Any:
         waits = {"interval_start": FIRST_SECONDS, "interval_step": STEP_SECONDS, "interval_max": LONGEST_SECONDS}
         # kombu's own order is errback, max_retries, then these three.
-        named = dict(list(waits.items())[max(len(args) - 2, 0) :])
+        named: dict[str, Any] = dict(list(waits.items())[max(len(args) - 2, 0) :])
+        if len(args) < 6 and options.get("callback") is None:
+            # kombu calls it at every attempt: who asks for its broker again is alive.
+            named["callback"] = HEART.touch
+            options.pop("callback", None)
         return super()._ensure_connection(*args, **{**named, **options})
 
 

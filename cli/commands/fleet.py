@@ -34,15 +34,19 @@ def init(
 @app.command()
 def up(
     home: Home = DEFAULT_HOME,
-    flower_port: Annotated[int, typer.Option(help="Flower's port on loopback; 0: none.")] = 5555,
+    flower_port: Annotated[int, typer.Option(help="Flower's port; 0: none.")] = 5555,
+    page_port: Annotated[int, typer.Option(help="The fleet page's port; 0: none.")] = 5556,
+    listen: Annotated[
+        str, typer.Option(help="Address of both; beyond loopback they ask for a password.")
+    ] = "127.0.0.1",
 ) -> None:
-    """Start broker (unless one is named), workers, beat and Flower, and keep them running until Ctrl-C.
+    """Start broker (unless one is named), workers, beat, Flower and the fleet page, and keep them running until Ctrl-C.
 
     Example: flfleet up --home fleet
     """
-    from cli.up import run_fleet
+    from cli.up import Pages, run_fleet
 
-    run_fleet(home, flower_port)
+    run_fleet(home, Pages(listen=listen, flower_port=flower_port, page_port=page_port))
 
 
 @app.command()

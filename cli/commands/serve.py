@@ -17,10 +17,11 @@ class Service(StrEnum):
     BACKEND = "backend"
     PUBLISHER = "publisher"
     AGGREGATOR = "aggregator"
+    FLEET = "fleet"
 
 
 #: Where `flfleet localnet` has them too.
-PORTS = {Service.BACKEND: 3000, Service.AGGREGATOR: 3001, Service.PUBLISHER: 3002}
+PORTS = {Service.BACKEND: 3000, Service.AGGREGATOR: 3001, Service.PUBLISHER: 3002, Service.FLEET: 5556}
 
 
 @app.command()
@@ -63,14 +64,15 @@ def flower(
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port to listen on.")] = 5555,
     home: Home = DEFAULT_HOME,
 ) -> None:
-    """Run Flower in the foreground.
+    """Run Flower in the foreground. Beyond loopback it needs a password: FLFLEET_PAGE_PASSWORD (user flfleet).
 
     Example: flfleet flower --port 5555
     """
     from cli.foreground import become
     from cli.programs import flower as program
+    from pipeline.settings import load
 
-    become(program(home.absolute(), port, host))
+    become(program(home.absolute(), port, host, load(home).page_password))
 
 
 @app.command()
@@ -80,7 +82,7 @@ def serve(
     port: Annotated[int | None, typer.Option(min=1, max=65535, help="Port; default: the service's own.")] = None,
     home: Home = DEFAULT_HOME,
 ) -> None:
-    """Run one HTTP service in the foreground: backend (3000), aggregator (3001) or publisher (3002).
+    """Run one HTTP service in the foreground: backend (3000), aggregator (3001), publisher (3002), or the fleet page (5556).
 
     Example: flfleet serve aggregator --host 0.0.0.0 --home aggregator
     """

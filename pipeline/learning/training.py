@@ -18,6 +18,7 @@ from torch import nn
 from pipeline.errors import Misconfigured, Rejected
 from pipeline.learning.checkpoints import flatten
 from pipeline.learning.datasets import Dataset
+from pipeline.learning.devices import memory_of
 from pipeline.learning.evaluation import BATCH_SIZE, measure
 from pipeline.learning.gradients import accumulate, clip, pull
 from pipeline.learning.recipe import OPTIMIZERS as OPTIMIZERS
@@ -101,6 +102,9 @@ def train(
     metrics = [] if resume is None else restore_checkpoint(resume, module, optimiser)
     part, reported, out_of_time = batch_size, begun, False
 
+    def say(value: float) -> None:
+        report({"epoch": len(metrics), "epochs": epochs, "loss": value, **memory_of(device)})
+
     while len(metrics) < epochs and not out_of_time and not _is_enough(metrics, training.patience):
         rng = np.random.default_rng((secret, len(metrics)))
         torch.manual_seed(int(rng.integers(2**63)))  # dropout's
@@ -132,7 +136,7 @@ def train(
             total, seen, now = total + value * len(y), seen + len(y), time.monotonic()
             if now - reported >= _REPORT_SECONDS:
                 reported = now
-                report({"epoch": len(metrics), "epochs": epochs, "loss": total / seen})
+                say(total / seen)
             if now - begun > limits.max_seconds:
                 out_of_time = True
                 limited.append(f"stopped in epoch {len(metrics) + 1} of {epochs} after {limits.max_seconds:g} s")
@@ -148,7 +152,7 @@ def train(
                     "seconds": round(time.monotonic() - started, 3),
                 }
             )
-            report({"epoch": len(metrics), "epochs": epochs, "loss": total / seen})
+            say(total / seen)
             if len(metrics) < epochs:
                 save(write_checkpoint(module, optimiser, metrics))
     if len(metrics) < epochs and not out_of_time:

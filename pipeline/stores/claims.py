@@ -18,6 +18,7 @@ from pipeline.stores.ledger_base import (
 )
 from pipeline.stores.records import Claim, Fenced, Stage, State
 from pipeline.stores.run_tables import notes, outputs, runs
+from pipeline.stores.tallies import FAILURE, REDONE, Tallies, bucket_of
 
 _OUTPUTS = select(outputs).where(outputs.c.run_id == bindparam("run_id"))
 _NOTES = select(notes.c.name, notes.c.digest).where(notes.c.run_id == bindparam("run_id"))
@@ -31,6 +32,7 @@ class Claims(LedgerBase):
         """Takes the stage for `owner` (`owners.this_process`), or answers None: another stage is due, a live worker has it,
         the run waits or has ended. The run of a worker that died is taken over, and its attempt counted.
         """
+        counted = Tallies()
         with self._transaction() as db:
             row = self._row(db, run_id)
             if row is None or row.stage != stage:
@@ -39,7 +41,8 @@ class Claims(LedgerBase):
             if row.state == State.RUNNING:
                 if not self._is_lost(row):
                     return None
-                if not self._release(db, row):
+                if not self._release(db, row, counted):
+                    counted.write(db)
                     return None
                 attempts += 1
             elif row.state == State.WAITING:
@@ -57,6 +60,7 @@ class Claims(LedgerBase):
             }
             self._update(db, run_id, row.token, values)
             artifacts, figures = self._results(db, run_id)
+            counted.write(db)
         return Claim(
             run_id=run_id,
             stage=Stage(stage),
@@ -124,11 +128,16 @@ class Claims(LedgerBase):
             if own is not None and own.token == claim.token:
                 return first_unfinished({name for name, row in before.items() if not row.damaged})
             done = {name for name, row in before.items() if not row.damaged} | {claim.stage}
+            replaced = Tallies()
             if own is not None:
+                forgotten = [own]
                 if own.artifacts != dict(artifacts):
                     later = STAGES[STAGES.index(claim.stage) + 1 :]
                     self._forget(db, claim.run_id, later)
                     done -= set(later)
+                    forgotten += [row for name, row in before.items() if name in later]
+                for row in forgotten:  # what was done stays counted
+                    replaced.add(REDONE, row.stage, bucket_of(row.seconds), seconds=row.seconds)
                 db.execute(delete(outputs).where(outputs.c.run_id == claim.run_id, outputs.c.stage == claim.stage))
             due = first_unfinished(done)
             now = time.time()
@@ -158,6 +167,7 @@ class Claims(LedgerBase):
                 "damaged": False,
             }
             db.execute(_INSERT_OUTPUT, made)
+            replaced.write(db)
         return due
 
     def defer(self, claim: Claim, reason: str, seconds: float) -> State:
@@ -169,10 +179,11 @@ class Claims(LedgerBase):
             sent = db.execute(select(noted(claim.run_id, PAYLOAD))).scalar_one()
             left = row.deadline + (RECEIPT_GRACE_SECONDS if sent else 0.0) - self._unix(row)
             if left <= 0:
-                return self._end(db, claim, State.EXPIRED, f"submissions closed in stage {claim.stage}; last: {reason}")
+                said = f"submissions closed in stage {claim.stage}; last: {reason}"
+                return self._end(db, claim, State.EXPIRED, said, "expired")
             # Half of what is left at most: so there is always one more try before the deadline.
             wait = min(max(seconds, 0.0), MAX_WAIT_SECONDS, max(left / 2, 1.0))
-            return self._end(db, claim, State.WAITING, reason, not_before=self._now() + wait)
+            return self._end(db, claim, State.WAITING, reason, "retryable", not_before=self._now() + wait)
 
     def fail(self, claim: Claim, reason: str, seconds: float) -> State:
         """A bug, or a lack of memory: counts an attempt, waits; at the limit the run is dead. Raises Fenced."""
@@ -180,19 +191,21 @@ class Claims(LedgerBase):
             row = self._row(db, claim.run_id)
             attempts = (0 if row is None else row.attempts) + 1
             if attempts >= self._max_attempts:
-                return self._end(db, claim, State.DEAD, at_the_limit(attempts, claim.stage, reason), attempts=attempts)
+                said = at_the_limit(attempts, claim.stage, reason)
+                return self._end(db, claim, State.DEAD, said, "error", attempts=attempts)
             wait = min(max(seconds, 0.0), MAX_WAIT_SECONDS)
-            return self._end(db, claim, State.WAITING, reason, attempts=attempts, not_before=self._now() + wait)
+            waits = self._now() + wait
+            return self._end(db, claim, State.WAITING, reason, "error", attempts=attempts, not_before=waits)
 
     def reject(self, claim: Claim, reason: str) -> State:
         """The other side's fault: final. Raises Fenced."""
         with self._transaction() as db:
-            return self._end(db, claim, State.REJECTED, reason)
+            return self._end(db, claim, State.REJECTED, reason, "rejected")
 
     def kill(self, claim: Claim, reason: str) -> State:
         """For a person: nothing that a repetition mends. Raises Fenced."""
         with self._transaction() as db:
-            return self._end(db, claim, State.DEAD, reason)
+            return self._end(db, claim, State.DEAD, reason, "misconfigured")
 
     def remake(self, claim: Claim, damaged: Collection[str], reason: str) -> Stage | None:
         """Makes the stages due again whose artifacts (digests) are damaged; counts an attempt. Raises Fenced.
@@ -209,12 +222,12 @@ class Claims(LedgerBase):
             broken = {each.stage for each in stored if set(each.artifacts.values()) & set(damaged)}
             sent = db.execute(select(noted(claim.run_id, PAYLOAD))).scalar_one()
             if attempts >= self._max_attempts:
-                self._end(db, claim, State.DEAD, at_the_limit(attempts, claim.stage, reason), attempts=attempts)
+                said = at_the_limit(attempts, claim.stage, reason)
+                self._end(db, claim, State.DEAD, said, "damaged", attempts=attempts)
                 return None
             if sent and broken:
-                self._end(
-                    db, claim, State.DEAD, f"{reason}; the submission may be out, so nothing that it holds is made anew"
-                )
+                said = f"{reason}; the submission may be out, so nothing that it holds is made anew"
+                self._end(db, claim, State.DEAD, said, "damaged")
                 return None
             db.execute(
                 update(outputs)
@@ -227,12 +240,14 @@ class Claims(LedgerBase):
                 )
             )
             due = first_unfinished({each.stage for each in stored if not each.damaged} - broken)
-            self._end(db, claim, State.QUEUED, reason, attempts=attempts, stage=due, driven_at=self._now())
+            again = {"attempts": attempts, "stage": due, "driven_at": self._now()}
+            self._end(db, claim, State.QUEUED, reason, "damaged", **again)
         return due
 
-    def _end(self, db: Connection, claim: Claim, state: State, reason: str, **values: Any) -> State:
+    def _end(self, db: Connection, claim: Claim, state: State, reason: str, kind: str, **values: Any) -> State:
         ended = {"state": state, "owner": None, "lease_until": None, "error": reason, "updated_at": time.time()}
         self._fenced(db, claim, ended | values)
+        Tallies.of(FAILURE, claim.stage, kind).write(db)
         return state
 
     def _write(self, claim: Claim, **values: Any) -> None:

@@ -37,6 +37,7 @@ from pipeline.stores.database import reading, transaction
 from pipeline.stores.owners import is_gone
 from pipeline.stores.records import Claim, Fenced, Stage, State
 from pipeline.stores.run_tables import metadata, notes, runs
+from pipeline.stores.tallies import LEASE_LOST, Tallies
 
 STAGES: tuple[Stage, ...] = tuple(Stage)
 #: The note that says: these bytes may have left. From then on only they are sent, and the run counts as a submission.
@@ -102,7 +103,7 @@ class LedgerBase:
     def _is_lost(self, row: Row[Any]) -> bool:
         return row.lease_until <= row.now or is_gone(row.owner)
 
-    def _release(self, db: Connection, row: Row[Any]) -> bool:
+    def _release(self, db: Connection, row: Row[Any], counted: Tallies) -> bool:
         """Takes a lost worker's claim back and counts it. False where that was the last attempt, or another one was faster."""
         attempts = row.attempts + 1
         reason = f"a worker ended without a word in stage {row.stage} ({row.owner.rpartition('|')[0]})"
@@ -116,7 +117,10 @@ class LedgerBase:
             "error": at_the_limit(attempts, row.stage, reason) if dead else reason,
             "updated_at": time.time(),
         }
-        return self._update(db, row.run_id, row.token, values, _HELD) == 1 and not dead
+        if self._update(db, row.run_id, row.token, values, _HELD) != 1:
+            return False
+        counted.add(LEASE_LOST, row.stage, "expired" if row.lease_until <= row.now else "process gone")
+        return not dead
 
     def _fenced(self, db: Connection, claim: Claim, values: Mapping[str, Any]) -> None:
         if self._update(db, claim.run_id, claim.token, values, _HELD) != 1:

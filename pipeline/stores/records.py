@@ -1,6 +1,6 @@
 """What the ledger of runs says: frozen records, and the one error of its own."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -164,3 +164,18 @@ class Refusal:
     reasons: tuple[str, ...]
     #: Unix seconds.
     created_at: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkerSeen:
+    """A worker's main process, as it last said of itself."""
+
+    name: str
+    pool: str
+    host: str
+    pid: int
+    processes: int
+    devices: Sequence[str]
+    #: Unix seconds of its own clock.
+    started_at: float
+    seen_at: float
