@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: setup demo test test-slow test-fast chaos check format clean
+.PHONY: setup demo test test-slow test-fast test-deploy chaos check docs migration format clean
 
 setup: $(VENV)/installed
 
@@ -33,6 +33,21 @@ test-fast: setup
 # A fleet and a network under fire: make chaos SEED=7 SECONDS=60 RUNS=100 (each may be left out).
 chaos: setup
 	$(BIN)/flfleet chaos $(if $(SEED),--seed $(SEED)) $(if $(SECONDS),--seconds $(SECONDS)) $(if $(RUNS),--runs $(RUNS))
+
+# compose.yaml run without a container engine, users, secrets and read-only roots included, and a federated round over it.
+# Linux, root; apt-get install redis-server postgresql iproute2
+test-deploy: setup
+	$(BIN)/python -m pytest -m deploy
+
+# docs/ as pages in build/docs; a warning is an error.
+docs: setup
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[docs]'
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --site-dir build/docs
+
+# The tables in the code have changed: writes what brings older ledgers there. make migration WORDS="count failures"
+migration: setup
+	$(BIN)/python -m pipeline.stores.migrations $(WORDS)
+	$(BIN)/ruff format --quiet pipeline/stores/migrations
 
 check: setup
 	$(BIN)/ruff check .

@@ -2,7 +2,6 @@ import json
 from pathlib import Path
 
 import pytest
-from sqlalchemy import text
 from typer.testing import CliRunner
 
 from cli.console import Exit
@@ -11,7 +10,8 @@ from cli.upgrading import check_ledger, upgrade_own_ledger
 from pipeline.errors import Misconfigured
 from pipeline.settings import load
 from pipeline.stores.database import open_database
-from pipeline.stores.runs import RunLedger
+from pipeline.stores.schema import REVISION
+from tests.databases import fill_from_before_revisions
 
 
 def upgrade(home: Path, *options: str) -> tuple[int, dict[str, object]]:
@@ -22,18 +22,15 @@ def upgrade(home: Path, *options: str) -> tuple[int, dict[str, object]]:
 def make_old(home: Path) -> None:
     """A ledger from before revisions."""
     engine = open_database(load(home).ledger)
-    RunLedger(engine)
-    with engine.begin() as db:
-        db.execute(text("DROP TABLE schema_revision"))
-        db.execute(text("DROP TABLE schema_floor"))
+    fill_from_before_revisions(engine)
     engine.dispose()
 
 
 def test_an_old_ledger_is_found_by_check_and_mended_by_upgrade(tmp_path: Path) -> None:
     make_old(tmp_path)
-    assert upgrade(tmp_path, "--check") == (Exit.FAILED, {"found": "older", "revision": "0001", "fits": False})
+    assert upgrade(tmp_path, "--check") == (Exit.FAILED, {"found": "older", "revision": REVISION, "fits": False})
     assert upgrade(tmp_path)[0] == Exit.OK
-    assert upgrade(tmp_path, "--check") == (Exit.OK, {"found": "fits", "revision": "0001", "fits": True})
+    assert upgrade(tmp_path, "--check") == (Exit.OK, {"found": "fits", "revision": REVISION, "fits": True})
 
 
 def test_a_process_refuses_to_start_on_a_ledger_that_is_not_upgraded(tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ from pipeline.stores.database import open_database
 from pipeline.stores.migrations import configuration, state_of, upgrade
 from pipeline.stores.runs import RunLedger
 from pipeline.stores.schema import Fit
+from tests.databases import fill_from_before_revisions
 from tests.databases import ledger_url as ledger_url
 from tests.signed_tasks import MINERS, make_task
 
@@ -32,13 +33,6 @@ def differences(engine: Engine) -> list[object]:
     options = {"compare_type": True, "version_table": schema.REVISION_TABLE}
     with engine.connect() as connection:
         return list(compare_metadata(MigrationContext.configure(connection, opts=options), list(schema.METADATA)))
-
-
-def forget_revision(engine: Engine) -> None:
-    """Makes it a database from before revisions."""
-    with engine.begin() as db:
-        db.execute(text("DROP TABLE schema_revision"))
-        db.execute(text("DROP TABLE schema_floor"))
 
 
 def say(engine: Engine, revision: str, floor: str) -> None:
@@ -78,20 +72,18 @@ def test_every_role_finds_its_tables_whoever_came_first(engine: Engine) -> None:
     assert Board(engine).open_tasks(0) == []
 
 
-def test_a_database_from_before_revisions_is_refused_until_it_is_upgraded(engine: Engine) -> None:
-    run_id = RunLedger(engine).add_run(make_task(), MINERS[0].address, "ward-7")
-    forget_revision(engine)
+def test_a_database_from_before_revisions_is_refused_until_it_is_upgraded_and_keeps_its_rows(engine: Engine) -> None:
+    run_id = fill_from_before_revisions(engine)
     with pytest.raises(Misconfigured, match="run: flfleet upgrade"):
         RunLedger(engine)
     assert upgrade(engine) is Fit.OLDER
-    assert run_id is not None
-    assert RunLedger(engine).run(run_id).miner_name == "ward-7"
     assert differences(engine) == []
+    run = RunLedger(engine).run(run_id)
+    assert (run.miner_name, run.state, run.attempts) == ("ward-7", "queued", 1)
 
 
 def test_tables_that_an_old_database_lacks_are_made(engine: Engine) -> None:
-    RunLedger(engine)
-    forget_revision(engine)
+    fill_from_before_revisions(engine)
     with engine.begin() as db:
         db.execute(text("DROP TABLE board_tasks"))
     upgrade(engine)
@@ -123,8 +115,7 @@ def test_a_schema_that_lost_what_this_version_reads_is_refused(engine: Engine) -
 
 
 def test_a_failed_upgrade_leaves_the_database_as_it_was(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    RunLedger(engine)
-    forget_revision(engine)
+    fill_from_before_revisions(engine)
 
     def fails(*_arguments: object) -> None:
         raise RuntimeError("the machine stops here")
