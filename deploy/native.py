@@ -27,7 +27,7 @@ from cli.composition import initialise_localnet
 from cli.demo_check import Ledger, RoundResult, problems_of, read_rounds
 from cli.up import interrupt_on_term
 from deploy.compose_file import Service, in_order, inline_configs, read
-from deploy.native_service import Running, Stage
+from deploy.native_service import Running, Stage, stop
 from pipeline.settings import load
 
 ROOT = Path(__file__).parents[1]
@@ -37,6 +37,7 @@ LEAST_ACCURACY = 0.5
 ROUND_SECONDS, START_SECONDS = 180.0, 240.0
 #: Debian's programs do for these images; what is missing here is left out.
 LEFT_OUT = ("ipfs",)
+STORES = ("postgres", "redis")
 NAMESPACES = ("unshare", "--net", "--mount", "--uts", "--pid", "--fork", "--kill-child", "--mount-proc")
 
 
@@ -104,13 +105,10 @@ def _running(stage: Stage, services: Sequence[Service], problems: list[str]) -> 
                 one.wait_until_done()
         yield running
     finally:
-        # The last first; replicas and siblings together, as an engine does.
-        for one in reversed(running):
-            one.ask_to_stop()
-            if one.service.name in ("postgres", "redis"):
-                one.wait_until_stopped(problems)
-        for one in reversed(running):
-            one.wait_until_stopped(problems)
+        # As an engine does: what stands on the stores first, side by side; then the stores.
+        stores = [one for one in running if one.service.name in STORES]
+        for group in ([one for one in running if one not in stores], stores):
+            problems += stop(group)
 
 
 def _await(others: Sequence[Running], condition: str) -> None:

@@ -192,27 +192,42 @@ class Running:
 
     def ask_to_stop(self) -> None:
         """Sends the service's signal."""
-        if self._process.poll() is None and self._asked_at is None:
+        if self._process.poll() is None:
             self._asked_at = time.monotonic()
             self._process.send_signal(signal.Signals[self.service.stop_signal])
 
-    def wait_until_stopped(self, problems: list[str]) -> None:
-        """Waits for its grace period; kills it then, and says so."""
-        if self._asked_at is None or self.stop_seconds is not None:
-            return
-        try:
-            self._process.wait(max(self._asked_at + self.service.stop_seconds - time.monotonic(), 0.1))
-        except subprocess.TimeoutExpired:
-            problems.append(
-                f"{self.name} did not end within {self.service.stop_seconds:g} s of {self.service.stop_signal}"
-            )
-            os.killpg(self._process.pid, signal.SIGKILL)
-            self._process.wait()
-        self.stop_seconds = round(time.monotonic() - self._asked_at, 1)
+    def is_stopped(self) -> bool:
+        """Whether it has ended since it was asked, or before."""
+        if self._process.poll() is None:
+            return False
+        if self._asked_at is not None and self.stop_seconds is None:
+            self.stop_seconds = round(time.monotonic() - self._asked_at, 1)
+        return True
+
+    def kill(self) -> None:
+        """Ends it, and what it started."""
+        os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
 
     def last_words(self) -> str:
         """The end of its log."""
         return "\n".join(self.log.read_text(errors="replace").splitlines()[-15:])
+
+
+def stop(running: Sequence[Running]) -> list[str]:
+    """Asks all to end and waits for each its grace period; kills what is left, and says of each that it was."""
+    for one in running:
+        one.ask_to_stop()
+    began = time.monotonic()
+    left = [*running]
+    late = []
+    while left:
+        time.sleep(0.1)
+        left = [one for one in left if not one.is_stopped()]
+        for one in [one for one in left if time.monotonic() > began + one.service.stop_seconds]:
+            late.append(f"{one.name} did not end within {one.service.stop_seconds:g} s of {one.service.stop_signal}")
+            one.kill()
+    return late
 
 
 def _kind(service: Service) -> str:
