@@ -1,5 +1,6 @@
 """The commands `flfleet compose`: what compose.yaml needs before `docker compose up`."""
 
+from json import dumps
 from pathlib import Path
 from typing import Annotated
 
@@ -28,8 +29,6 @@ def compose_init(
 
     Example: flfleet compose init --miner ward-7 --consortium consortium.json && docker compose up --detach
     """
-    from json import dumps
-
     from cli.composition import initialise, initialise_localnet
 
     if localnet:
@@ -51,6 +50,7 @@ def compose_plan(
     home: Home = DEFAULT_HOME,
     rounds: Annotated[int, typer.Option(min=1, help="Most rounds.")] = 3,
     all_rounds: Annotated[bool, typer.Option("--all-rounds", help="Go on when the accuracy is reached.")] = False,
+    json: Json = False,
 ) -> None:
     """Store the first task of the profile `localnet` in its publisher's ledger; the same again changes nothing.
 
@@ -70,4 +70,7 @@ def compose_plan(
         all_rounds=all_rounds,
     )
     plan_first_task(home.absolute(), plan)
-    ERR.print(f"task demo is planned, {rounds} rounds at most")
+    if json:
+        OUT.print(dumps({"taskID": plan.task_id, "rounds": rounds}))
+    else:
+        ERR.print(f"task {plan.task_id} is planned, {rounds} rounds at most")

@@ -1,5 +1,6 @@
 """Commands over a fleet's life: make it, start it, look at it, stop it."""
 
+from json import dumps
 from pathlib import Path
 from typing import Annotated
 
@@ -18,6 +19,7 @@ def init(
     consortium: Annotated[Path | None, typer.Option(help="consortium.json, turned into the trust lists.")] = None,
     keys: Annotated[Path | None, typer.Option(help="Folder of keystores to take over as identities.")] = None,
     sample_digits: Annotated[bool, typer.Option(help="Give every identity a part of 5,000 real MNIST digits.")] = False,
+    json: Json = False,
 ) -> None:
     """Make a home folder: a commented fleet.toml, keys, a data folder per identity.
 
@@ -26,6 +28,9 @@ def init(
     from cli.init import initialise
 
     addresses = initialise(home, miner or [], consortium, keys, sample_digits=sample_digits)
+    if json:
+        OUT.print(dumps({"home": str(home.absolute()), "addresses": addresses}), soft_wrap=True)
+        return
     for address in addresses:
         OUT.print(address)
     ERR.print(f"{home / 'fleet.toml'} written. Next: put data into its data folders, then flfleet doctor, flfleet up")
@@ -50,16 +55,28 @@ def up(
 
 
 @app.command()
-def down(home: Home = DEFAULT_HOME) -> None:
-    """Stop what `up`, `localnet` or `demo --keep` left running over a home folder."""
+def down(home: Home = DEFAULT_HOME, json: Json = False) -> None:
+    """Stop what `up`, `localnet` or `demo --keep` left running over a home folder.
+
+    Example: flfleet down --home fleet
+    """
     from cli.supervision import Supervisor
 
-    Supervisor(home).stop()
+    supervisor = Supervisor(home)
+    was_up = supervisor.pid() is not None
+    supervisor.stop()
+    if json:
+        OUT.print(dumps({"home": str(home.absolute()), "stopped": was_up}), soft_wrap=True)
+    else:
+        ERR.print("stopped" if was_up else f"nothing was running over {home}")
 
 
 @app.command()
 def status(home: Home = DEFAULT_HOME, json: Json = False) -> None:
-    """Show every run: its stage, attempts and errors; and the tasks that were refused, with the reasons."""
+    """Show every run: its stage, attempts and errors; and the tasks that were refused, with the reasons.
+
+    Example: flfleet status --json | jq '.runs[] | select(.state == "dead")'
+    """
     from cli.status import show_status
 
     show_status(home, as_json=json)
@@ -67,7 +84,10 @@ def status(home: Home = DEFAULT_HOME, json: Json = False) -> None:
 
 @app.command()
 def doctor(home: Home = DEFAULT_HOME, json: Json = False) -> None:
-    """Check broker, ledger, backend, keys, data and devices: what is wrong, and what to do."""
+    """Check broker, ledger, backend, keys, data and devices: what is wrong, and what to do.
+
+    Example: flfleet doctor --home fleet
+    """
     from cli.doctor import run_doctor
 
     raise typer.Exit(Exit.OK if run_doctor(home, as_json=json) else Exit.FAILED)
