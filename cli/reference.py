@@ -93,4 +93,7 @@ def _kind(annotation: Any) -> str:
 
 
 if __name__ == "__main__":
-    sys.stdout.write(page())
+    from cli.command_reference import commands_page, exits_page
+
+    PAGES = {"settings": page, "commands": commands_page, "exits": exits_page}
+    sys.stdout.write(PAGES[sys.argv[1] if len(sys.argv) > 1 else "settings"]())
