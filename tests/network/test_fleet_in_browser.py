@@ -2,9 +2,10 @@ import pytest
 
 from network.fleet import build
 from pipeline.stores.owners import this_process
-from tests.browsers import PHONE, complaints, opened, overflow, serving
+from tests.browsers import PHONE, complaints, opened, overflow
 from tests.browsers import chromium as chromium
 from tests.fleet_history import HOSTILE, settings_of, write_history
+from tests.serving import serving
 
 pytestmark = pytest.mark.browser
 
