@@ -11,9 +11,10 @@ from network.fleet_view import view
 from network.guard import Guard
 from network.metrics import FleetCollector
 from network.site import Site, static
-from network.snapshot import Observer
+from network.snapshot import Depths, Observer
 from pipeline.settings import Settings, current
 from tasks.logs import configure
+from tasks.sweeping import queue_depths
 
 
 class FleetPage:
@@ -46,9 +47,9 @@ class FleetPage:
         return self._site.render(template, fleet=shown, pictures=pictures)
 
 
-def build(settings: Settings) -> FastAPI:
+def build(settings: Settings, depths: Depths = queue_depths) -> FastAPI:
     """The service over one home's ledger and broker."""
-    page, app = FleetPage(Observer(settings)), service("flfleet fleet")
+    page, app = FleetPage(Observer(settings, depths)), service("flfleet fleet")
     app.add_api_route("/", page.whole, methods=["GET"])
     app.add_api_route("/panel", page.panel, methods=["GET"])
     app.add_api_route("/state", page.state, methods=["GET"])

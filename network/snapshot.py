@@ -2,7 +2,7 @@
 
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from pipeline.settings import Settings
@@ -19,6 +19,8 @@ POOLS = (*(stage.value for stage in Stage), CONTROL, VERIFY)
 RUNNING, NEWEST, FAILED, TRAINED, REFUSED = 200, 15, 20, 100, 20
 #: Several browsers and a scraper look at the same picture.
 FRESH_SECONDS = 1.0
+#: Messages in each of these queues; None where the broker does not answer.
+Depths = Callable[[Iterable[str]], Mapping[str, int] | None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,8 +53,8 @@ class Snapshot:
 class Observer:
     """Takes snapshots; one that is fresh serves everybody. Safe to use from many threads."""
 
-    def __init__(self, settings: Settings) -> None:
-        self._settings = settings
+    def __init__(self, settings: Settings, depths: Depths = queue_depths) -> None:
+        self._settings, self._depths = settings, depths
         self._lock = threading.Lock()
         self._books: tuple[Overview, WitnessLedger] | None = None
         self._last: tuple[float, Snapshot] | None = None
@@ -83,7 +85,7 @@ class Observer:
             times=book.stage_times(),
             events=book.events(),
             speeds=book.speeds(),
-            messages=queue_depths(POOLS),
+            messages=self._depths(POOLS),
             running=book.runs(states=[State.RUNNING], limit=RUNNING),
             newest=book.runs(limit=NEWEST),
             failed=book.failed_runs(FAILED),

@@ -184,7 +184,7 @@ def _go_on(task: celery.Task, claim: Claim, due: Stage | None, word: str) -> str
     """Another stage is due than the chain thinks: a chain of its own replaces it."""
     _stop(task, word)
     if due is not None:
-        start(claim.run_id, due, claim.token)
+        start(claim.run_id, due, claim.token, claim.label)
     return word
 
 

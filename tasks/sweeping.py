@@ -23,7 +23,7 @@ def sweep() -> str:
     due = ledger().due_for_sweep(idle_seconds=IDLE_SWEEPS * current().sweep_seconds, depths=queue_depths())
     for run in due:
         _log.info("run driven again", run=run.run_id, stage=run.stage)
-        start(run.run_id, run.stage, run.token)
+        start(run.run_id, run.stage, run.token, run.label)
     return f"{len(due)} driven again"
 
 

@@ -16,7 +16,7 @@ from pipeline.stores.ledger_base import (
     first_unfinished,
     noted,
 )
-from pipeline.stores.records import Claim, Fenced, Stage, State
+from pipeline.stores.records import Claim, Fenced, Stage, State, label_of
 from pipeline.stores.run_tables import notes, outputs, runs
 from pipeline.stores.tallies import FAILURE, REDONE, Tallies, bucket_of
 
@@ -72,6 +72,7 @@ class Claims(LedgerBase):
             figures=figures,
             started_at=time.time(),
             started_monotonic=time.monotonic(),
+            label=label_of(row.task_id, row.round, row.miner_name),
         )
 
     def renew(self, claim: Claim) -> None:

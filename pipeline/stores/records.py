@@ -54,6 +54,11 @@ class State(StrEnum):
 OPEN = (State.QUEUED, State.RUNNING, State.WAITING)
 
 
+def label_of(task_id: str, round_number: int, miner_name: str) -> str:
+    """A run as people call it, where its id alone would say nothing."""
+    return f"{task_id}, round {round_number}, {miner_name}"
+
+
 @dataclass(frozen=True, kw_only=True)
 class StageResult:
     """What a finished stage left."""
@@ -142,6 +147,8 @@ class Claim:
     #: Unix seconds and monotonic seconds at which the claim was made, by this process.
     started_at: float
     started_monotonic: float
+    #: Task, round and miner, for people.
+    label: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -151,6 +158,8 @@ class Due:
     run_id: str
     stage: Stage
     token: int
+    #: Task, round and miner, for people.
+    label: str = ""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,15 +4,16 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import Connection, Select, and_, func, literal, or_, select, update
+from sqlalchemy import Connection, Row, Select, and_, func, literal, or_, select, update
 
 from pipeline.stores.ledger_base import MAX_WAIT_SECONDS, PAYLOAD, RECEIPT_GRACE_SECONDS, LedgerBase, noted
-from pipeline.stores.records import OPEN, Due, Stage, State
+from pipeline.stores.records import OPEN, Due, Stage, State, label_of
 from pipeline.stores.run_tables import runs
 from pipeline.stores.tallies import FAILURE, REDRIVEN, Tallies
 
 #: Runs of one kind that one sweep drives, so that a sweep stays short.
 SWEEP_LIMIT = 500
+_NAMED = (runs.c.run_id, runs.c.stage, runs.c.token, runs.c.task_id, runs.c.round, runs.c.miner_name)
 
 
 class Sweeps(LedgerBase):
@@ -62,11 +63,7 @@ class Sweeps(LedgerBase):
 
     def _released(self, db: Connection, counted: Tallies) -> list[Due]:
         rows = db.execute(select(runs, self._clock("now")).where(runs.c.state == State.RUNNING)).all()
-        return [
-            Due(run_id=row.run_id, stage=Stage(row.stage), token=row.token)
-            for row in rows
-            if self._is_lost(row) and self._release(db, row, counted)
-        ]
+        return [_due(row) for row in rows if self._is_lost(row) and self._release(db, row, counted)]
 
     def _woken(self, db: Connection) -> list[Due]:
         now = self._now()
@@ -104,6 +101,11 @@ class Sweeps(LedgerBase):
             update(runs)
             .where(runs.c.run_id.in_(select(picked.c.run_id)), runs.c.state == state)
             .values(state=State.QUEUED, not_before=None, driven_at=self._now())
-            .returning(runs.c.run_id, runs.c.stage, runs.c.token)
+            .returning(*_NAMED)
         )
-        return [Due(run_id=row.run_id, stage=Stage(row.stage), token=row.token) for row in rows.all()]
+        return [_due(row) for row in rows.all()]
+
+
+def _due(row: Row[Any]) -> Due:
+    label = label_of(row.task_id, row.round, row.miner_name)
+    return Due(run_id=row.run_id, stage=Stage(row.stage), token=row.token, label=label)
