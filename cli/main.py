@@ -2,7 +2,7 @@
 
 import typer
 
-from cli.commands import bench, checking, data, fleet, keys, local, runs
+from cli.commands import bench, checking, data, fleet, keys, local, publish, runs
 from cli.console import ERR, Exit
 from pipeline.errors import FleetError, Misconfigured, Retryable
 
@@ -12,7 +12,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="A fleet of federated-learning miners on Celery: train on private data, send only encrypted updates.",
 )
-for commands in (local, fleet, checking):
+for commands in (local, fleet, checking, publish):
     app.add_typer(commands.app)
 for name, group in {"runs": runs, "keys": keys, "data": data, "bench": bench}.items():
     app.add_typer(group.app, name=name)
