@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: setup demo test test-slow test-fast test-deploy chaos check docs migration format clean
+.PHONY: setup demo test test-slow test-fast test-deploy test-ipfs chaos check docs migration format clean
 
 setup: $(VENV)/installed
 
@@ -29,6 +29,14 @@ test-slow: setup
 # Only what starts no processes: a few minutes.
 test-fast: setup
 	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile -m "not services and not slow"
+
+# Models over IPFS against a real node, offline on loopback. It comes from npm, which a desk may lack.
+IPFS_NODE := tests/ipfs_node
+test-ipfs: setup
+	@if ! command -v npm >/dev/null; then echo "test-ipfs: skipped, npm is not installed"; exit 0; fi; \
+	set -e; [ $(IPFS_NODE)/node_modules/.package-lock.json -nt $(IPFS_NODE)/package.json ] \
+		|| npm install --prefix $(IPFS_NODE) --ignore-scripts --no-audit --no-fund; \
+	FLFLEET_TEST_IPFS_NODE=1 $(BIN)/python -m pytest -m ipfs_node
 
 # A fleet and a network under fire: make chaos SEED=7 SECONDS=60 RUNS=100 (each may be left out).
 chaos: setup

@@ -15,7 +15,8 @@ from pathlib import Path
 from cli.consortium import Consortium, read_consortium, write_consortium
 from cli.homes import NewMiner, create_fleet_home
 from cli.init import write_sample_digits
-from cli.localnet import Plan, party, plan_task, write_homes
+from cli.localnet import party, plan_task, write_homes
+from cli.task_document import Wanted
 from pipeline.errors import Misconfigured
 from pipeline.stores.keys import public_part, write_keystore
 
@@ -81,9 +82,9 @@ def initialise_localnet(state: Path, names: Sequence[str]) -> list[str]:
     return addresses
 
 
-def plan_first_task(home: Path, plan: Plan) -> None:
+def plan_first_task(home: Path, wanted: Wanted) -> None:
     """Stores a plan in the ledger of the publisher whose home this is; its worker signs and follows it."""
-    plan_task(home, read_consortium(home / "consortium.json"), plan)
+    plan_task(home, read_consortium(home / "consortium.json"), wanted)
 
 
 def _ledger(password: str, database: str) -> str:

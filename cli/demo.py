@@ -17,10 +17,11 @@ from cli.demo_check import Ledger, RoundResult, problems_of, read_rounds
 from cli.demo_view import Progress, print_report, report_json
 from cli.homes import NewMiner, create_fleet_home
 from cli.init import write_sample_digits
-from cli.localnet import Localnet, Plan, Ports, prepare
+from cli.localnet import Localnet, Ports, prepare
 from cli.ports import free_port
 from cli.programs import Program
 from cli.supervision import Supervisor
+from cli.task_document import Wanted
 from cli.up import Pages, fleet_programs, interrupt_on_term
 from pipeline.errors import FleetError
 from pipeline.settings import load
@@ -77,13 +78,12 @@ def _prepare(folder: Path, miners: int, rounds: int) -> Federation:
     names = [f"hospital-{number}" for number in range(1, miners + 1)]
     addresses = [public_part(write_keystore(fleet_home / "keys" / f"{name}.json"))[0] for name in names]
     write_sample_digits(fleet_home / "data", names, network_home / "validation")
-    plan = Plan(
+    plan = Wanted(
         task_id=TASK_ID,
         dataset=DATASET,
         rounds=rounds,
         min_miners=3,
-        ratio=0.25,
-        pack=None,
+        shares=(1.0, 0.25),
         expected_accuracy=EXPECTED_ACCURACY,
         all_rounds=True,
     )

@@ -9,7 +9,6 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from cli.broker import embedded_broker
 from cli.consortium import Consortium, Party, read_roster, write_consortium
@@ -17,38 +16,14 @@ from cli.homes import create_party_home
 from cli.init import write_sample_digits
 from cli.ports import claim_port
 from cli.programs import Program, party_workers, service
+from cli.task_document import Wanted, first_round, fresh_model, keep_plan, model_file
 from cli.up import run_programs
 from pipeline.errors import Misconfigured
-from pipeline.protocol.encodings import PROTOCOL, sha256, to_hex
 from pipeline.protocol.task import Architecture
-from pipeline.settings import load
 from pipeline.stores.keys import open_keystore, public_part, write_keystore
 
 #: Fewer, and a sum with one's own part taken away shows the others'.
 LEAST_MINERS = 3
-#: Where the logarithm of a packed sum is cheap for every kernel.
-_COMFORTABLE_PACKED = 2**30
-_SCALE, _CLIP, _LEVEL = 50, 0.06, 3
-_FIRST_MODEL_SEED = 1
-
-
-@dataclass(frozen=True, kw_only=True)
-class Plan:
-    """What the publisher is to ask for."""
-
-    task_id: str
-    dataset: str
-    rounds: int
-    min_miners: int
-    ratio: float
-    #: Coordinates a point; None: as many as keep the logarithm cheap.
-    pack: int | None
-    expected_accuracy: float
-    #: Whether rounds go on to the last one although the accuracy was reached.
-    all_rounds: bool = False
-    epochs: int = 5
-    learning_rate: float = 0.1
-    timeout: int = 3600
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,7 +47,7 @@ class Localnet:
 
 def prepare(
     home: Path,
-    plan: Plan | None,
+    plan: Wanted | None,
     roster: Sequence[str] | int,
     ports: Ports,
     validation: Path,
@@ -118,14 +93,6 @@ def prepare(
     )
 
 
-def packing(max_miners: int, pack: int | None) -> int:
-    """The coordinates a point: as wished, or as many as keep the logarithm of their sum cheap."""
-    if pack is not None:
-        return pack
-    base = 2 * max_miners * _LEVEL + 1
-    return max(count for count in range(1, 41) if count == 1 or base**count <= _COMFORTABLE_PACKED)
-
-
 def _make_keys(folder: Path, count: int) -> list[str]:
     paths = [folder / f"miner-{number}.json" for number in range(1, count + 1)]
     return [public_part(path if path.exists() else write_keystore(path))[0] for path in paths]
@@ -161,47 +128,14 @@ def write_homes(home: Path, consortium: Consortium, validation: Path, extra: Map
     create_party_home(home / "aggregator", "aggregator", trust | key | measured)
 
 
-def plan_task(home: Path, consortium: Consortium, plan: Plan) -> None:
+def plan_task(home: Path, consortium: Consortium, wanted: Wanted) -> None:
     """Keeps the plan in the publisher's ledger; the same again is no change."""
-    import torch
-
-    from pipeline.learning.architectures import build
-    from pipeline.learning.checkpoints import dimension_of
-    from pipeline.learning.model_file import write_model
-    from tasks.publishing import plan as store_plan
-
-    architecture = Architecture(name="cnn", kwargs={})
-    # The first model is public anyway: the same one every time makes runs comparable.
-    torch.manual_seed(_FIRST_MODEL_SEED)
-    state = build(architecture).state_dict()
-    model = write_model(state, architecture)
-    document: dict[str, Any] = {
-        "protocol": PROTOCOL,
-        "taskID": plan.task_id,
-        "round": 1,
-        "dataset": plan.dataset,
-        "dimension": dimension_of(state),
-        "modelURL": f"{consortium.backend}/models/{sha256(model).hex()}",
-        "modelSHA256": to_hex(sha256(model)),
-        "architecture": {"name": architecture.name, "kwargs": architecture.kwargs},
-        "aggregatorPublicKey": consortium.aggregator.public_key,
-        "tpPublicKey": consortium.publisher.public_key,
-        "aggregatorURL": consortium.aggregator.url,
-        "publisherURL": consortium.publisher.url,
-        "miners": consortium.miners,
-        "minMiners": plan.min_miners,
-        "maxMiners": len(consortium.miners),
-        "training": {"epochs": plan.epochs, "batchSize": 16, "optimizer": "sgd", "learningRate": plan.learning_rate},
-        "compression": {"ratio": plan.ratio},
-        "quantization": {"scale": _SCALE, "clip": _CLIP, "pack": packing(len(consortium.miners), plan.pack)},
-        "expectedAccuracy": plan.expected_accuracy,
-        "maxRounds": plan.rounds,
-        "timeout": plan.timeout,
-    }
-    store_plan(load(home), document=document, model=model, ratios=None, stop_at_expected=not plan.all_rounds)
+    model = fresh_model(Architecture(name="cnn", kwargs={}))
+    file = model_file(model)
+    keep_plan(home, wanted, first_round(wanted, consortium, file, model.architecture, model.dimension), file)
 
 
-def run_localnet(home: Path, plan: Plan, roster: Path | int, ports: Ports, validation: Path | None) -> None:
+def run_localnet(home: Path, plan: Wanted, roster: Path | int, ports: Ports, validation: Path | None) -> None:
     """`flfleet localnet`: prepares the network and keeps it running until Ctrl-C. Raises Misconfigured."""
     if validation is None:
         if plan.dataset != "mnist":

@@ -2,7 +2,7 @@
 
 import typer
 
-from cli.commands import bench, checking, compose, data, fleet, health, keys, local, runs, serve
+from cli.commands import bench, checking, compose, data, fleet, health, keys, local, publish, runs, serve
 from cli.console import ERR, Exit
 from pipeline.errors import FleetError, Misconfigured, Retryable
 
@@ -12,7 +12,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="A fleet of federated-learning miners on Celery: train on private data, send only encrypted updates.",
 )
-for commands in (local, fleet, serve, checking):
+for commands in (local, fleet, serve, checking, publish):
     app.add_typer(commands.app)
 GROUPS = {"compose": compose, "runs": runs, "keys": keys, "data": data, "health": health, "bench": bench}
 for name, group in GROUPS.items():

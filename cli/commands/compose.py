@@ -57,20 +57,19 @@ def compose_plan(
     Example: flfleet compose plan --home localnet/publisher --rounds 2
     """
     from cli.composition import plan_first_task
-    from cli.localnet import Plan
+    from cli.task_document import Wanted
 
-    plan = Plan(
+    wanted = Wanted(
         task_id="demo",
         dataset="mnist",
         rounds=rounds,
         min_miners=3,
-        ratio=0.25,
-        pack=None,
+        shares=(1.0, 0.25),
         expected_accuracy=0.85,
         all_rounds=all_rounds,
     )
-    plan_first_task(home.absolute(), plan)
+    plan_first_task(home.absolute(), wanted)
     if json:
-        OUT.print(dumps({"taskID": plan.task_id, "rounds": rounds}))
+        OUT.print(dumps({"taskID": wanted.task_id, "rounds": rounds}))
     else:
-        ERR.print(f"task {plan.task_id} is planned, {rounds} rounds at most")
+        ERR.print(f"task {wanted.task_id} is planned, {rounds} rounds at most")
