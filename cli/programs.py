@@ -79,6 +79,8 @@ def flower(home: Path, port: int, host: str = LOOPBACK, password: SecretStr | No
         "--persistent=True",
         f"--db={state}",
         "--state_save_interval=10000",
+        # What a person looks for: which stage of whose run, and how far it is.
+        "--tasks-columns=name,args,state,result,received,runtime,worker,uuid",
     )
     command = (sys.executable, "-m", "celery", "-A", "tasks.app", "flower", *options)
     return Program(name="flower", command=command, home=home, environment=environment)

@@ -155,6 +155,12 @@ class Settings(BaseSettings):
         None,
         description="Password (user `flfleet`) of fleet page, metrics and Flower; none: they answer on loopback only",
     )
+    otel_endpoint: str | None = Field(
+        None, description="OpenTelemetry collector (OTLP over HTTP) that gets a span for every stage; extra `otel`"
+    )
+    sentry_dsn: SecretStr | None = Field(
+        None, description="Sentry project that gets errors, scrubbed of keys; extra `sentry`"
+    )
 
     # A publisher's, an aggregator's or a backend's own
     party_key: Path | None = Field(None, description="Keystore of this party")

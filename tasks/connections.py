@@ -4,6 +4,7 @@ Celery hands no setting through to kombu's waits: they grow by 2 s with every re
 worker comes back up to 14 s late. Asking costs a refused connection on the local network, so we ask every other second.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 from celery.app.amqp import AMQP
@@ -20,12 +21,19 @@ class EagerConnection(Connection):
     def _ensure_connection(self, *args: Any, **options: Any) -> Any:
         waits = {"interval_start": FIRST_SECONDS, "interval_step": STEP_SECONDS, "interval_max": LONGEST_SECONDS}
         # kombu's own order is errback, max_retries, then these three.
-        named: dict[str, Any] = dict(list(waits.items())[max(len(args) - 2, 0) :])
-        if len(args) < 6 and options.get("callback") is None:
-            # kombu calls it at every attempt: who asks for its broker again is alive.
-            named["callback"] = HEART.touch
-            options.pop("callback", None)
-        return super()._ensure_connection(*args, **{**named, **options})
+        named = dict(list(waits.items())[max(len(args) - 2, 0) :])
+        return super()._ensure_connection(*args, **{**named, **options, "callback": _alive(options.get("callback"))})
+
+
+def _alive(callback: Callable[[], Any] | None) -> Callable[[], None]:
+    """What kombu calls at every attempt: who asks for its broker again is alive."""
+
+    def attempted() -> None:
+        HEART.touch()
+        if callback is not None:
+            callback()
+
+    return attempted
 
 
 class EagerAMQP(AMQP):

@@ -36,3 +36,7 @@ def configure(level: int = logging.INFO) -> None:
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(level)
+    for name in ("uvicorn", "uvicorn.error", "uvicorn.access"):
+        # It brings handlers of its own, and they write plain text.
+        logging.getLogger(name).handlers = []
+        logging.getLogger(name).propagate = True

@@ -28,6 +28,10 @@ def poll() -> str:
     found = open_tasks(settings.backend_url, timeout=settings.http_timeout_seconds)
     added = admit(found, list(miners().values()), settings, ledger())
     for run_id, label in added.items():
+        if settings.otel_endpoint:
+            from tasks.tracing import run_added  # an extra, where the setting asks for it
+
+            run_added(run_id, label)
         start(run_id, next(iter(Stage)), token=0, label=label)
     return f"{len(found)} open, {len(added)} new runs"
 

@@ -14,7 +14,7 @@ def live(
     role: Annotated[
         str | None, typer.Option(help="beat, or worker:POOL; default: all that ran on this host.", show_default=False)
     ] = None,
-    max_age: Annotated[float, typer.Option(min=1, help="Seconds since the last heartbeat.")] = 60.0,
+    max_age: Annotated[float, typer.Option(min=1, help="Most seconds since the last heartbeat.")] = 180.0,
     home: Home = DEFAULT_HOME,
 ) -> None:
     """Whether a main process's loop goes round, by its heartbeat file: 0 yes, 1 no. A broker that is away changes nothing.
