@@ -5,6 +5,7 @@ import pytest
 from typer.testing import CliRunner
 
 from cli.console import Exit
+from cli.doctor import examine
 from cli.main import app
 from cli.upgrading import check_ledger, upgrade_own_ledger
 from pipeline.errors import Misconfigured
@@ -55,3 +56,9 @@ def test_a_shared_ledger_is_left_to_the_command(monkeypatch: pytest.MonkeyPatch,
     monkeypatch.setenv("FLFLEET_LEDGER_URL", load(tmp_path).ledger)
     with pytest.raises(Misconfigured, match="flfleet upgrade"):
         upgrade_own_ledger(load(tmp_path))
+
+
+def test_doctor_finds_a_ledger_that_is_not_upgraded(tmp_path: Path) -> None:
+    make_old(tmp_path)
+    wrong = {finding.subject: finding.text for finding in examine(tmp_path) if finding.verdict == "wrong"}
+    assert "flfleet upgrade" in wrong["ledger"]
