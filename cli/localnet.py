@@ -18,8 +18,10 @@ from cli.ports import claim_port
 from cli.programs import Program, party_workers, service
 from cli.task_document import Wanted, first_round, fresh_model, keep_plan, model_file
 from cli.up import run_programs
+from cli.upgrading import upgrade_own_ledger
 from pipeline.errors import Misconfigured
 from pipeline.protocol.task import Architecture
+from pipeline.settings import load
 from pipeline.stores.keys import open_keystore, public_part, write_keystore
 
 #: Fewer, and a sum with one's own part taken away shows the others'.
@@ -77,6 +79,8 @@ def prepare(
     broker_url = (home / "broker" / "url").read_text().strip()
     write_homes(home, consortium, validation.absolute(), {"broker_url": broker_url, **(extra or {})})
     write_consortium(home / "consortium.json", consortium)
+    for name in ("backend", "publisher", "aggregator"):
+        upgrade_own_ledger(load(home / name))
     if plan is not None:
         plan_task(home / "publisher", consortium, plan)
     return Localnet(

@@ -49,9 +49,9 @@ def check_ledger(settings: Settings) -> None:
 
 def upgrade_own_ledger(settings: Settings) -> None:
     """Upgrades a ledger that lies in the home folder: nobody else works with it. One with an address is upgraded by command."""
-    if settings.ledger_url is None:
+    if settings.ledger_url is not None:
+        check_ledger(settings)
+    elif settings.path("ledger.sqlite").exists():  # a new one is made at its first use
         engine = open_database(settings.ledger)
         upgrade(engine)
         engine.dispose()
-    else:
-        check_ledger(settings)
