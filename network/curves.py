@@ -6,7 +6,7 @@ from math import ceil, floor, log10
 
 WIDTH, HEIGHT = 640, 240
 #: As in the picture of accuracies: room for labels that a phone shows larger.
-_LEFT, _RIGHT, _TOP, _BOTTOM = 72, 20, 16, 30
+_LEFT, _RIGHT, _TOP, _BOTTOM = 80, 20, 16, 30
 #: Colours and dashes that the style sheet tells apart; more lines than that are no picture any more.
 MOST_LINES = 8
 _MOST_LABELS, _TICKS = 10, 4
