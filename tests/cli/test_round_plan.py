@@ -22,7 +22,7 @@ def test_a_plan_is_a_share_for_each_round(text: str, shares: list[float]) -> Non
     "text", ["", "0.1", "0.1, then 1.0", "1.0, then", "1.0, then 0", "1.0, then nan", "1.0, -0.1", "then"]
 )
 def test_what_is_no_plan_is_refused_with_how_to_write_one(text: str) -> None:
-    with pytest.raises(Misconfigured, match="1.0, then 0.1"):
+    with pytest.raises(Misconfigured, match=r"1\.0, then 0\.1"):
         parse_plan(text)
 
 
