@@ -17,7 +17,7 @@ from cli.pilot import FlownPilot, fly_pilot
 from cli.round_plan import plan_text
 from cli.task_document import DEFAULT_TRAINING, Wanted, first_round, fresh_model, keep_plan, model_file
 from pipeline.errors import FleetError, Misconfigured, Rejected, Retryable
-from pipeline.learning.proposal import DEFAULT_CLIP, DEFAULT_SCALE, LEVEL
+from pipeline.learning.proposal import DEFAULT_CLIP, DEFAULT_SCALE, LEVEL, STATISTICS_CLIP
 from pipeline.nddfe.pack_choice import pack_costs
 from pipeline.protocol.encodings import ceil_ratio, point33_from_public_key
 from pipeline.protocol.task import Architecture, Task
@@ -70,17 +70,24 @@ def publish(
     consortium: Path | None,
     roster: Path | None,
     pilot: Path | None,
+    scale: int | None,
+    clip: float | None,
     dry_run: bool,
     as_json: bool,
 ) -> None:
     """Makes the document, shows it or posts it. Raises Misconfigured, Rejected with every reason, Retryable."""
     settings = load(home)
     parties = _parties(home, settings, consortium, roster)
+    if pilot is not None and (scale is not None or clip is not None):
+        raise Misconfigured("--pilot proposes scale and clip: leave --scale and --clip out, or the pilot")
     model, flown = source.read(settings), None
     if pilot is not None:
         flown = fly_pilot(settings, pilot, wanted, model)
-        model, wanted = flown.model, replace(wanted, scale=flown.proposal.scale, clip=flown.proposal.clip)
+        model, step, limit = flown.model, flown.proposal.scale, flown.proposal.clip
         ERR.print(flown.explanation(), soft_wrap=True)
+    else:
+        step, limit = quantisation(scale, clip, usual=usual_clip(model))
+    wanted = replace(wanted, scale=step, clip=limit)
     file = model_file(model)
     document = first_round(wanted, parties, file, model.architecture, model.dimension)
     task = Task.from_document(document | {"publishedAt": int(time.time())})
@@ -93,18 +100,27 @@ def publish(
     _report(_posted(settings, wanted.task_id), settings, wanted, flown, as_json=as_json)
 
 
-def quantisation(scale: int | None, clip: float | None, *, piloted: bool) -> tuple[int, float]:
-    """Scale and clip as given; where only one is, the other follows from c = 3. Raises Misconfigured beside a pilot."""
-    if piloted and (scale is not None or clip is not None):
-        raise Misconfigured("--pilot proposes scale and clip: leave --scale and --clip out, or the pilot")
+def quantisation(scale: int | None, clip: float | None, *, usual: float) -> tuple[int, float]:
+    """Scale and clip as given; where only one is, the other follows from c = 3. Raises Misconfigured."""
     if clip is not None and not 0 < clip < math.inf:
         raise Misconfigured(f"--clip must be above 0, got {clip}")
-    if scale is None and clip is None:
-        return DEFAULT_SCALE, DEFAULT_CLIP
-    if clip is None:
-        assert scale is not None
-        return scale, LEVEL / scale
-    return scale or max(1, round(LEVEL / clip)), clip
+    if scale is None:
+        return (DEFAULT_SCALE, usual) if clip is None else (max(1, round(LEVEL / clip)), clip)
+    return scale, LEVEL / scale if clip is None else clip
+
+
+def usual_clip(model: "Model") -> float:
+    """Where nobody looked at the data: wider for a network with batch norm, whose statistics move further than weights."""
+    from pipeline.learning.statistics import statistics_of
+
+    if not statistics_of(model.module()).spans:
+        return DEFAULT_CLIP
+    ERR.print(
+        f"{model.architecture.name} has batch norm, whose statistics move further than weights: the usual clip is "
+        f"{STATISTICS_CLIP} for it; --pilot DATA looks at yours",
+        soft_wrap=True,
+    )
+    return STATISTICS_CLIP
 
 
 def training_of(recipe: Mapping[str, Any], dp: Mapping[str, Any]) -> dict[str, Any]:

@@ -29,7 +29,9 @@ def publish(
         Path | None, typer.Option(help="Folder of data sets: a local round there proposes scale and clip.")
     ] = None,
     scale: Annotated[int | None, typer.Option(min=1, help="Integer steps a unit.", show_default="50")] = None,
-    clip: Annotated[float | None, typer.Option(help="Largest change sent.", show_default="0.06")] = None,
+    clip: Annotated[
+        float | None, typer.Option(help="Largest change sent.", show_default="0.06, of batch norm 0.5")
+    ] = None,
     recipe: Annotated[
         list[str] | None,
         typer.Option("--recipe", help="NAME=VALUE of the training (epochs=5), or a .json or .toml file; repeatable."),
@@ -56,12 +58,11 @@ def publish(
     Example: flfleet publish xray-1 --home localnet/publisher --architecture cnn --dataset mnist --pilot data --rounds 5
     """
     from cli.assignments import assignments
-    from cli.publishing import Source, quantisation, training_of
+    from cli.publishing import Source, training_of
     from cli.publishing import publish as publish_task
     from cli.round_plan import parse_pack, parse_plan
     from cli.task_document import Wanted
 
-    step, limit = quantisation(scale, clip, piloted=pilot is not None)
     wanted = Wanted(
         task_id=task_id,
         dataset=dataset,
@@ -71,8 +72,6 @@ def publish(
         pack=parse_pack(pack),
         expected_accuracy=expected_accuracy,
         training=training_of(assignments("--recipe", recipe or []), assignments("--dp", dp or [])),
-        scale=step,
-        clip=limit,
         timeout=timeout,
     )
     source = Source(
@@ -88,6 +87,8 @@ def publish(
         consortium=consortium,
         roster=roster,
         pilot=pilot,
+        scale=scale,
+        clip=clip,
         dry_run=dry_run,
         as_json=json,
     )

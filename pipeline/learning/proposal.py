@@ -21,8 +21,11 @@ _PLATEAU = 1.1
 #: Clips that are tried, a geometric grid over three decades up to the largest movement.
 _STEPS = 120
 _LARGEST_SCALE = 2**31
-#: Movements beyond which statistics are cut: the few that move furthest need a round more.
-_STATISTICS_SHARE = 0.95
+#: The statistics' clip: half of them reach their place within a round, and never less than what did well. A network of two batch norms on MNIST (five miners
+#: of 200 digits, six rounds): 0.92 in plain floating point, 0.68 with the weights' clip of 0.06, 0.92 with 0.5.
+_STATISTICS_SHARE = 0.5
+#: The clip of a network with batch norm where nobody looked at the data: with DEFAULT_SCALE, c = 25.
+STATISTICS_CLIP = 0.5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,7 +69,9 @@ def propose(delta: NDArray[np.float32], statistics: NDArray[np.bool_]) -> Propos
 
 
 def _level_of(moved: NDArray[np.float64], scale: int) -> int:
-    return math.ceil(float(np.quantile(moved, _STATISTICS_SHARE)) * scale) if len(moved) else 0
+    if not len(moved):
+        return 0
+    return math.ceil(max(STATISTICS_CLIP, float(np.quantile(moved, _STATISTICS_SHARE))) * scale)
 
 
 def _error(sizes: NDArray[np.float64], clip: float) -> float:

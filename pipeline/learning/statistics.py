@@ -79,12 +79,11 @@ def calibrate(module: nn.Module, samples: Samples) -> None:
 def keep_positive(
     delta: NDArray[np.float32], w_old: NDArray[np.float32], statistics: Statistics, scale: int
 ) -> NDArray[np.float32]:
-    """delta with every variance's fall limited to half of it, in whole steps of 1/scale: rounding then cannot pass it."""
-    made = delta.copy()
+    """delta, changed in place: a variance falls by half at most, in whole steps of 1/scale, so that rounding cannot pass it."""
     for start, stop in statistics.variances:
         most = np.floor(w_old[start:stop].astype(np.float64) * scale / 2) / scale
-        made[start:stop] = np.minimum(made[start:stop], np.maximum(most, 0))
-    return made
+        delta[start:stop] = np.minimum(delta[start:stop], np.maximum(most, 0))
+    return delta
 
 
 def _spans(module: nn.Module) -> Iterator[tuple[str, Span]]:
