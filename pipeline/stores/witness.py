@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from sqlalchemy import ColumnElement, Engine, Table, and_, select
 
@@ -56,34 +56,30 @@ class WitnessLedger(PartyLedger):
         super().__init__(engine, metadata)
 
     def witness(self, found: Witnessed, votes: Sequence[Vote]) -> None:
-        """Keeps a block's verdict and the votes on it, on disk when it returns; the first verdict on a block stands."""
+        """Keeps a block's verdict and the votes on it, on disk when it returns.
+
+        A later look at the same block adds the votes of miners that had none, and what it found wrong where nothing was.
+        """
         with self._writing(durable=True) as connection:
             which = blocks.c.block_hash == found.block_hash
-            if connection.execute(select(blocks.c.block_hash).where(which)).one_or_none() is not None:
-                return
-            document = None if found.block is None else canonical(found.block.document).decode()
-            connection.execute(
-                blocks.insert().values(
-                    block_hash=found.block_hash,
-                    task_id=found.task_id,
-                    round=found.round,
-                    task_hash=found.task_hash,
-                    document=document,
-                    reasons=list(found.reasons),
-                    evidence=found.evidence,
-                    url=found.url,
-                    seen_at=found.seen_at,
-                )
-            )
+            known = connection.execute(select(blocks.c.reasons).where(which)).one_or_none()
+            wrong = {"reasons": list(found.reasons), "evidence": found.evidence}
+            if known is None:
+                connection.execute(blocks.insert().values(**_described(found), **wrong))
+            elif found.reasons and not known.reasons:
+                connection.execute(blocks.update().where(which).values(**wrong))
+            cast = select(own_votes.c.miner).where(own_votes.c.block_hash == found.block_hash)
+            voted = set(connection.execute(cast).scalars())
             for vote in votes:
-                connection.execute(
-                    own_votes.insert().values(
-                        block_hash=found.block_hash,
-                        miner=vote.fields.miner,
-                        envelope=vote.encode().decode(),
-                        is_settled=False,
+                if vote.fields.miner not in voted:
+                    connection.execute(
+                        own_votes.insert().values(
+                            block_hash=found.block_hash,
+                            miner=vote.fields.miner,
+                            envelope=vote.encode().decode(),
+                            is_settled=False,
+                        )
                     )
-                )
 
     def blocks(self, task_id: str | None = None, number: int | None = None) -> list[Witnessed]:
         """Blocks (of one task, of one round), in the order in which they were seen."""
@@ -195,6 +191,18 @@ class WitnessLedger(PartyLedger):
     def _answered(self, table: Table, which: ColumnElement[bool], refusal: str | None) -> None:
         with self._writing() as connection:
             connection.execute(table.update().where(which).values(is_settled=True, refusal=refusal))
+
+
+def _described(found: Witnessed) -> dict[str, Any]:
+    return {
+        "block_hash": found.block_hash,
+        "task_id": found.task_id,
+        "round": found.round,
+        "task_hash": found.task_hash,
+        "document": None if found.block is None else canonical(found.block.document).decode(),
+        "url": found.url,
+        "seen_at": found.seen_at,
+    }
 
 
 def _reveal(task_id: str, number: int, miner: str) -> ColumnElement[bool]:
