@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: setup demo test test-slow test-fast test-deploy test-ipfs chaos check docs migration format clean
+.PHONY: setup demo test test-browser test-slow test-fast test-deploy test-ipfs chaos check docs migration format clean
 
 setup: $(VENV)/installed
 
@@ -20,7 +20,12 @@ demo: setup
 
 # Every test, real processes included, in under five minutes on two cores.
 test: setup
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile -m "not slow"
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile -m "not slow and not browser"
+
+# The pages in a real Chromium, and the alert rules by promtool: both skip by name where they are not installed.
+test-browser: setup
+	$(BIN)/python -m pytest -m browser
+	$(BIN)/python -m pytest tests/deploy
 
 # The longer ones: workers killed at every step, hosts partitioned, chaos in short.
 test-slow: setup
@@ -28,7 +33,7 @@ test-slow: setup
 
 # Only what starts no processes: a few minutes.
 test-fast: setup
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile -m "not services and not slow"
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile -m "not services and not slow and not browser"
 
 # Models over IPFS against a real node, offline on loopback. It comes from npm, which a desk may lack.
 IPFS_NODE := tests/ipfs_node

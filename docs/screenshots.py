@@ -14,6 +14,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+from PIL import Image
 from playwright.sync_api import Browser, sync_playwright
 
 FLFLEET = (sys.executable, "-c", "from cli.main import main; main()")
@@ -84,6 +85,9 @@ def picture(browser: Browser, url: str, file: Path, size: tuple[int, int], colou
     page.set_viewport_size({"width": width, "height": whole})
     page.wait_for_timeout(300)
     page.screenshot(path=file)
+    with Image.open(file) as image:
+        # A page has few colours: a third of the bytes.
+        image.convert("RGB").quantize(128).save(file, optimize=True)
     context.close()
     sys.stdout.write(f"{file}: {file.stat().st_size / 1000:.0f} kB\n")
 

@@ -42,12 +42,14 @@ class StageTask(celery.Task):  # type: ignore[misc, unused-ignore]
         if claim is None or isinstance(exc, (Rejected, Misconfigured)):
             return  # written down already
         reason = traceback.format_exception_only(exc)[-1].strip()[:1000]
-        try:
-            state = ledger().fail(claim, reason, backoff(claim.attempts))
-        except (Fenced, Retryable) as error:
-            _log.warning("failure not written down", reason=str(error))
-        else:
-            _log.error("stage failed", state=state, reason=reason)
+        # What `perform` had bound is gone with it.
+        with structlog.contextvars.bound_contextvars(run=claim.run_id, stage=claim.stage.value, miner=claim.miner):
+            try:
+                state = ledger().fail(claim, reason, backoff(claim.attempts))
+            except (Fenced, Retryable) as error:
+                _log.warning("failure not written down", reason=str(error))
+            else:
+                _log.error("stage failed", state=state, reason=reason)
 
 
 def perform(task: celery.Task, run_id: str, stage: Stage) -> str:

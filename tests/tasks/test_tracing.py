@@ -10,6 +10,13 @@ from pipeline.stages.contract import Stage
 from tasks import stages as stage_tasks
 from tasks import tracing
 from tests.signed_tasks import MINERS, make_task
+from tests.worker_fleet import broker as broker
+from tests.worker_fleet import environment as environment
+from tests.worker_fleet import ledger as ledger
+from tests.worker_fleet import ledger_url as ledger_url
+from tests.worker_fleet import start_worker as start_worker
+from tests.worker_fleet import sweep as sweep
+from tests.worker_fleet import wait_until
 
 
 @pytest.fixture
@@ -81,3 +88,12 @@ def test_a_stage_that_fails_is_an_error_and_no_key_is_in_any_span(fleet, stages,
     ((span, _),) = collector
     assert span.status.code == span.status.STATUS_CODE_ERROR
     assert MINERS[0].secret.hex() not in str(span)
+
+
+@pytest.mark.services
+def test_forked_workers_send_their_spans_too(collector, ledger, start_worker, sweep):
+    start_worker("all", OTEL_ENDPOINT=current().otel_endpoint)
+    run_id = ledger.add_run(make_task(), MINERS[0].address, "ward")
+    wait_until(lambda: len(collector) == len(Stage), 60, sweep)
+    assert {span.trace_id.hex() for span, _ in collector} == {run_id.replace("-", "")}
+    assert {resource["service.name"] for _, resource in collector} == {"flfleet-all"}
