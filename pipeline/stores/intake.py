@@ -5,10 +5,11 @@ import time
 import uuid
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Select, delete, func, or_, select
+from sqlalchemy import Connection, Engine, Select, String, bindparam, delete, func, or_, select
 
 from pipeline.protocol.task import Task
 from pipeline.stores.ledger_base import ADMISSION_LOCK, PAYLOAD, STAGES, LedgerBase, noted
+from pipeline.stores.prepared import Prepared
 from pipeline.stores.records import Refusal, State
 from pipeline.stores.run_tables import refusals, runs, tasks
 
@@ -25,6 +26,9 @@ class Intake(LedgerBase):
         """As `LedgerBase`."""
         super().__init__(engine, lease_seconds=lease_seconds, max_attempts=max_attempts)
         self._tasks: dict[str, Task] = {}
+        self._document = Prepared(
+            engine, select(tasks.c.document).where(tasks.c.task_hash == bindparam("its_hash", type_=String))
+        )
 
     def add_task(self, task: Task) -> str:
         """Remembers a task that a trusted publisher signed. Returns the hash that stands for its (taskID, round): the first."""
@@ -77,13 +81,13 @@ class Intake(LedgerBase):
         """A task that was added. Raises KeyError for another one."""
         if (known := self._tasks.get(task_hash)) is not None:
             return known
-        with self._reading() as db:
-            document = db.execute(select(tasks.c.document).where(tasks.c.task_hash == task_hash)).scalar_one_or_none()
-        if document is None:
+        with self._quick_reading() as db:
+            row = self._document.run(db, {"its_hash": task_hash}).fetchone()
+        if row is None:
             raise KeyError(task_hash)
         if len(self._tasks) >= _KEPT_TASKS:
             self._tasks.clear()
-        found = self._tasks[task_hash] = Task.decode(document)
+        found = self._tasks[task_hash] = Task.decode(row[0])
         return found
 
     def standing_task(self, task_id: str, round_number: int) -> str | None:
