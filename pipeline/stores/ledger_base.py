@@ -179,8 +179,8 @@ class LedgerBase:
     def _unix(self, row: Row[Any]) -> float:
         return float(row.now) if self._postgres else time.time()
 
-    def _lock(self, db: Connection, number: int) -> None:
-        if self._postgres:  # on SQLite the transaction itself is the lock
+    def _lock(self, db: Session, number: int) -> None:
+        if isinstance(db, Connection) and self._postgres:  # on SQLite the transaction itself is the lock
             db.execute(text("SELECT pg_advisory_xact_lock(:number)"), {"number": number})
 
 
