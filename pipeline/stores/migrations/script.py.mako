@@ -1,3 +1,4 @@
+<%! from pipeline.stores.schema import FLOOR %>\
 """${message}"""
 
 import sqlalchemy as sa
@@ -7,8 +8,8 @@ from pipeline.stores import schema
 
 revision = ${repr(up_revision)}
 down_revision = ${repr(down_revision)}
-#: The oldest revision whose code works after this: the one before, unless something goes that it reads.
-floor = ${repr(down_revision)}
+#: The oldest revision whose code works after this: as before, unless something goes that older code reads.
+floor = ${repr(FLOOR)}
 
 
 def upgrade() -> None:
