@@ -103,6 +103,11 @@ class Settings(BaseSettings):
     max_batch_size: int = Field(4096, ge=1, description="Largest batch that a task may ask for")
     max_training_seconds: float = Field(24 * 3600.0, gt=0, description="Longest training")
     validation_share: float = Field(0.1, ge=0, lt=1, description="Part of the data held back from training")
+    max_epsilon: float | None = Field(
+        None,
+        gt=0,
+        description="Largest epsilon that one training may spend; where set, tasks without training.dp are refused",
+    )
     device: str = Field("auto", description="auto, cpu, cuda or cuda:N")
     training_seed: int | None = Field(None, description="Fixed randomness for tests and the demo; none in production")
     http_timeout_seconds: float = Field(30.0, gt=0, description="Connect and read time-out of every request")

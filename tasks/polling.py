@@ -66,6 +66,7 @@ def policy_of(settings: Settings) -> Policy:
         max_dimension=settings.max_dimension,
         allow_unsigned_tasks=settings.allow_unsigned_tasks,
         has_ipfs=bool(settings.ipfs_api or settings.ipfs_gateways),
+        max_epsilon=settings.max_epsilon,
     )
 
 

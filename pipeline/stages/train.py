@@ -16,7 +16,7 @@ def run(job: Job) -> Output:
 
     Artifact `delta`, float32[d]; figures epochs, losses, metrics (of each epoch), accuracy (on held-back data, or None),
     device, seconds, limited (where the operator's limits won), ignored (unknown members of the task's training), statistics
-    (where batch norm's are among the coordinates). Notes `checkpoint` after every epoch. Raises Rejected, Misconfigured, Corrupt.
+    (where batch norm's are among the coordinates), privacy (what dp spent, or None). Notes `checkpoint` after every epoch. Raises Rejected, Misconfigured, Corrupt.
     """
     # torch, and only in the pool that trains.
     from pipeline.learning.checkpoints import flatten, read_model
@@ -62,6 +62,7 @@ def run(job: Job) -> Output:
             max_epochs=settings.max_epochs,
             max_batch_size=settings.max_batch_size,
             max_seconds=settings.max_training_seconds,
+            max_epsilon=settings.max_epsilon,
         ),
         device=device,
         precision=reduced_precision(device),
@@ -83,6 +84,7 @@ def run(job: Job) -> Output:
             "device": trained.device,
             "seconds": round(trained.seconds, 3),
             "limited": trained.limited,
+            "privacy": trained.privacy,
             "statistics": [list(span) for span in statistics.spans],
         },
     )
