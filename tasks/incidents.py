@@ -57,7 +57,7 @@ def scrubbed(event: Any, _hint: Any = None) -> Any:
     """An event as it may leave: only known members, every text without keys and passwords, and the run as tags."""
     kept = {name: value for name, value in event.items() if name in _KEPT}
     bound = structlog.contextvars.get_contextvars()
-    tags = {name: str(bound[name]) for name in ("run", "stage", "miner") if name in bound}
+    tags: dict[str, str] = {name: str(bound[name]) for name in ("run", "stage", "miner") if name in bound}
     # Celery tells of an exception when the stage's own context is over; a stage's message is called RUN.STAGE.TOKEN.
     message = str((event.get("tags") or {}).get("celery_task_id", "")).split(".")
     if len(message) == 3:
