@@ -151,7 +151,7 @@ class Claim:
     started_at: float
     started_monotonic: float
     #: Task, round and miner, for people.
-    label: str = ""
+    label: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -162,7 +162,7 @@ class Due:
     stage: Stage
     token: int
     #: Task, round and miner, for people.
-    label: str = ""
+    label: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True, kw_only=True)

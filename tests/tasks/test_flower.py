@@ -74,6 +74,8 @@ def test_stages_show_whose_they_are_and_a_training_how_far_it_is(environment, le
         wait_until(lambda: shown.ask("/api/tasks") is not None, 30)
         assert shown.ask("/tasks", password="another").status_code == 401
         start_worker("all")
+        # Workers tell of their tasks only once Flower has asked them to.
+        wait_until(lambda: shown.tasks(), 40, sweep)
         run_id = ledger.add_run(make_task(), MINERS[0].address, "ward-7")
         name = f"{run_id}.train."
 
