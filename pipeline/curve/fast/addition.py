@@ -65,7 +65,7 @@ def _start(field: Field, builder: Builder, arguments: Sequence[Any]) -> None:
 
     def note(group: "_Group") -> None:
         for table, ahead in ((left, left_ahead), (right, right_ahead)):
-            _prefetch(field, builder, table, group.indices(ahead))
+            _prefetch(field, builder, table, group.indices(ahead), range(field.lanes))
         _take_run(group)
         x, y = field.gather(builder, left, group.indices(left_indices))
         other_x, other_y = field.gather(builder, right, group.indices(right_indices))
@@ -97,10 +97,16 @@ def _step(field: Field, builder: Builder, arguments: Sequence[Any]) -> None:
         group.write(RISE, field.difference(builder, field.load(builder, group.aside(OTHER)), sum_y))
         _repair_where(group, group.doubted())
 
-    _slopes(block, lambda group: _prefetch(field, builder, table, group.indices(ahead)), gather)
-    _abscissas(block, runs)
+    # Spread over the loops: the processor keeps only so many lines on their way.
+    def fetch(group: "_Group", part: int) -> None:
+        lanes = range(field.lanes * part // 4, field.lanes * (part + 1) // 4)
+        _prefetch(field, builder, table, group.indices(ahead), lanes)
+
+    _slopes(block, fetch, gather)
+    _abscissas(block, fetch, runs)
 
     def ordinate(group: "_Group") -> None:
+        fetch(group, 3)
         back = group.read(BEFORE)
         _take_run(group)
         note(group, _ordinate(group, back))
@@ -111,8 +117,8 @@ def _step(field: Field, builder: Builder, arguments: Sequence[Any]) -> None:
 def _finish(field: Field, builder: Builder, arguments: Sequence[Any]) -> None:
     notes, state, out = (pointer(builder, address) for address in arguments[:3])
     block = _Block(field, builder, notes, state, *arguments[3:])
-    _slopes(block, lambda group: None, lambda group: None)
-    _abscissas(block, lambda group: None)
+    _slopes(block, lambda group, part: None, lambda group: None)
+    _abscissas(block, lambda group, part: None, lambda group: None)
 
     def ordinate(group: "_Group") -> None:
         sum_y = _ordinate(group, group.read(BEFORE))
@@ -193,8 +199,8 @@ class _Block:
             field.store(builder, field.unflatten(following[2:]), slot)
 
 
-def _prefetch(field: Field, builder: Builder, table: Any, indices: Any) -> None:
-    for lane in range(field.lanes):
+def _prefetch(field: Field, builder: Builder, table: Any, indices: Any, lanes: range) -> None:
+    for lane in lanes:
         prefetch(builder, field.lane_entry(builder, table, indices, lane))
 
 
@@ -222,7 +228,7 @@ def _repair_where(group: _Group, doubt: Any) -> None:
             builder.call(function, [builder.ptrtoint(slot, function.args[0].type) for slot in slots])
 
 
-def _slopes(block: _Block, prefetch_for: Callable[[_Group], None], gather: Callable[[_Group], None]) -> None:
+def _slopes(block: _Block, fetch: Callable[[_Group, int], None], gather: Callable[[_Group], None]) -> None:
     """Takes the runs off the carried inverse and notes the slopes for the rises.
 
     One multiplication after the other for all groups of the block, not one group after the other: a group's own multiplications
@@ -231,7 +237,7 @@ def _slopes(block: _Block, prefetch_for: Callable[[_Group], None], gather: Calla
     field, builder = block.field, block.builder
 
     def own_inverse(group: _Group) -> None:
-        prefetch_for(group)
+        fetch(group, 0)
         inverse = group.product
         # The next group waits for this product, so it comes first.
         group.product = field.fence(builder, field.multiply(builder, inverse, group.read(RUN)))
@@ -239,6 +245,7 @@ def _slopes(block: _Block, prefetch_for: Callable[[_Group], None], gather: Calla
         group.write(BEFORE, field.multiply(builder, inverse, before))
 
     def slope(group: _Group) -> None:
+        fetch(group, 1)
         group.write(RISE, field.multiply(builder, group.read(RISE), group.read(BEFORE)))
         gather(group)
 
@@ -246,11 +253,12 @@ def _slopes(block: _Block, prefetch_for: Callable[[_Group], None], gather: Calla
     block.each(slope)
 
 
-def _abscissas(block: _Block, runs: Callable[[_Group], None]) -> None:
+def _abscissas(block: _Block, fetch: Callable[[_Group, int], None], runs: Callable[[_Group], None]) -> None:
     """The sums' x, which `runs` finds noted for the runs; then x - (the sum's x) is noted for the product."""
     field, builder = block.field, block.builder
 
     def abscissa(group: _Group) -> None:
+        fetch(group, 2)
         group.write(RUN, field.abscissa(builder, group.read(RISE), group.read(X), group.read(RUN)))
 
     def differences(group: _Group) -> None:
