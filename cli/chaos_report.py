@@ -56,6 +56,7 @@ def write_log(path: Path, recoveries: Sequence[Recovery]) -> None:
                 "runs": list(each.hit),
                 "pools": {pool: each.moved.get(pool) for pool in each.pools},
                 "seconds": each.measured,
+                "brokerAway": each.held_up,
             }
             file.write(json.dumps(entry) + "\n")
 

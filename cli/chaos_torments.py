@@ -173,6 +173,7 @@ class Tormentor:
 
         def end() -> None:
             hold.unlink(missing_ok=True)
+            self.watch.broker_is_back(pools)
             self.watch.expect(kind, pools, {}, self.watch.look())
 
         self._later(seconds, end)

@@ -3,7 +3,8 @@
 A fault that took processes down in the middle of runs is recovered from when every one of those runs has moved: its token
 has grown (it was claimed again), its stage has changed, or it is accepted. A fault that hit no run is recovered from when the
 next run of each pool that it hit moves. The time counts from the end of the fault (a kill ends at once, an outage when the
-server may start again), or from when the pool has work at all, if that is later. Where no work came, nothing is measured.
+server may start again), or from when the pool has work at all, if that is later. Where no work came, nothing is measured. A
+broker that is away meanwhile holds everything up: then the time counts from its return, and the log of faults says so.
 Seconds are of the monotonic clock, as seen from here: five looks a second.
 """
 
@@ -21,6 +22,7 @@ from pipeline.stores.database import open_database, reading
 from pipeline.stores.issued_tables import issued_keys, signed_tasks
 from pipeline.stores.records import OPEN, State
 from pipeline.stores.round_tables import rounds, submissions
+from pipeline.stores.rounds import RoundState
 from pipeline.stores.run_tables import runs
 from tasks.app import AGGREGATE, PUBLISH
 
@@ -52,6 +54,9 @@ class View:
     #: What the parties' workers have brought about so far; it only grows.
     verdicts: int
     keys: int
+    #: Submissions that await their verdict, and rounds that await their sum: the parties' work.
+    unjudged: int
+    closing: int
 
 
 @dataclass(kw_only=True)
@@ -67,6 +72,8 @@ class Recovery:
     #: The look before the next one.
     before: View
     seconds: float | None = None
+    #: Whether a broker was away meanwhile.
+    held_up: bool = False
     moved: dict[str, float] = field(default_factory=dict)
     worked: dict[str, float] = field(default_factory=dict)
 
@@ -87,6 +94,10 @@ class Recovery:
         if len(self.moved) == len(self.pools):
             self.seconds = max(self.moved.values(), default=0.0)
 
+    def hold_up(self, now: float) -> None:
+        """A broker is back that was away: the waiting begins anew."""
+        self.since, self.held_up = max(self.since, now), True
+
     @property
     def measured(self) -> float | None:
         """The seconds, also of the pools that had work alone; None where none had."""
@@ -99,9 +110,12 @@ def progress(view: View) -> int:
 
 
 def has_work(view: View, pool: str) -> bool:
-    """Whether a run is due in the pool; the parties' pools have work while any run is open."""
-    open_runs = [place for place in view.runs.values() if place.state in OPEN]
-    return any(pool not in STAGE_POOLS or place.stage == pool for place in open_runs)
+    """Whether a run is due in the pool; or, in the parties' pools, a submission or a round."""
+    if pool == AGGREGATE:
+        return view.unjudged + view.closing > 0
+    if pool == PUBLISH:
+        return view.closing > 0
+    return any(place.state in OPEN and place.stage == pool for place in view.runs.values())
 
 
 def has_moved(before: View, after: View, pool: str) -> bool:
@@ -162,18 +176,27 @@ class Watch:
             rows = db.execute(select(runs.c.run_id, runs.c.state, runs.c.stage, runs.c.token, runs.c.owner)).all()
         with reading(self._aggregator) as db:
             judged = db.execute(select(func.count()).where(submissions.c.state != "pending")).scalar_one()
+            unjudged = db.execute(select(func.count()).where(submissions.c.state == "pending")).scalar_one()
+            closing = db.execute(select(func.count()).where(rounds.c.state == RoundState.CLOSING)).scalar_one()
             closed = db.execute(select(func.count()).where(rounds.c.block_hash.is_not(None))).scalar_one()
         with reading(self._publisher) as db:
             issued = db.execute(select(func.count()).select_from(issued_keys)).scalar_one()
             signed = db.execute(select(func.count()).select_from(signed_tasks)).scalar_one()
         places = {row.run_id: Place(row.state, row.stage, row.token, row.owner) for row in rows}
-        return View(time.monotonic(), places, judged + closed, issued + signed)
+        return View(time.monotonic(), places, judged + closed, issued + signed, unjudged, closing)
 
     def expect(self, kind: Kind, pools: Collection[str], hit: Mapping[str, Place], before: View) -> None:
         """Begins to wait for a fault's recovery: the fault ends now."""
         recovery = Recovery(kind=kind, pools=pools, hit=hit, since=time.monotonic(), before=before)
         with self._lock:
             self._recoveries.append(recovery)
+
+    def broker_is_back(self, pools: Collection[str]) -> None:
+        """Whoever of these pools waits, or whose runs do, waited for the broker until now."""
+        with self._lock:
+            for recovery in self._recoveries:
+                if recovery.seconds is None and set(recovery.pools) <= set(pools):
+                    recovery.hold_up(time.monotonic())
 
     def recoveries(self) -> list[Recovery]:
         """All that was waited for."""

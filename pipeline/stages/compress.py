@@ -1,6 +1,7 @@
 """Stage 4: delta becomes k small integers on the round's support; what does not fit waits for the next round."""
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,7 +30,7 @@ def run(job: Job) -> Output:
     ):
         made = compress(
             delta,
-            residual_before(job, before.array),
+            without_statistics(residual_before(job, before.array), job.figures.get("statistics", [])),
             support,
             scale=task.quantization.scale,
             clip=task.quantization.clip,
@@ -67,6 +68,19 @@ def residual_before(job: Job, into: NDArray[np.float32] | None = None) -> NDArra
         dropped=dropped(before, block),
         into=into,
     )
+
+
+def without_statistics(
+    residual: NDArray[np.float32] | None, statistics: Sequence[Sequence[int]]
+) -> NDArray[np.float32] | None:
+    """The residual, zero where batch norm's statistics are: a training measures them anew, so what was left unsent is in its delta.
+
+    `statistics`: (start, stop) among the coordinates. Changes `residual`.
+    """
+    if residual is not None:
+        for start, stop in statistics:
+            residual[start:stop] = 0
+    return residual
 
 
 def dropped(before: PreviousRun, block: Block) -> list[int] | None:

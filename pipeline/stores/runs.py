@@ -6,6 +6,7 @@ comes, one worker's result stands. Every method is one short transaction.
     intake    add_task add_run refuse             what a poll writes down
     claims    claim renew note commit defer ...   what a worker does with a run
     sweeps    due_for_sweep                       what beat asks every few seconds
+    presence  say_present workers                 who is there
     here      runs retry drop previous_run ...    what people and later runs ask
 """
 
@@ -21,6 +22,7 @@ from pipeline.stores.claims import Claims
 from pipeline.stores.database import open_database
 from pipeline.stores.intake import Intake
 from pipeline.stores.ledger_base import PAYLOAD, STAGES, noted
+from pipeline.stores.presence import Presence
 from pipeline.stores.records import Refusal as Refusal
 from pipeline.stores.records import Run as Run
 from pipeline.stores.records import Stage, StageResult, State
@@ -28,7 +30,7 @@ from pipeline.stores.run_tables import notes, outputs, runs
 from pipeline.stores.sweeps import Sweeps
 
 
-class RunLedger(Intake, Claims, Sweeps):
+class RunLedger(Intake, Claims, Sweeps, Presence):
     """The runs of one fleet. Safe to use from many threads and processes; a process opens its own after a fork."""
 
     @classmethod

@@ -1,11 +1,11 @@
 from cli.chaos_schedule import Kind
-from cli.chaos_watch import Place, Recovery, View, progress
+from cli.chaos_watch import Place, Recovery, View, has_work, progress
 
 OWNER = "host|boot|77|1"
 
 
 def view(at: float, **places: Place) -> View:
-    return View(at=at, runs=places, verdicts=0, keys=0)
+    return View(at=at, runs=places, verdicts=0, keys=0, unjudged=0, closing=0)
 
 
 def queued(stage: str, token: int = 0) -> Place:
@@ -61,3 +61,22 @@ def test_progress_grows_with_every_stage_and_every_end() -> None:
         view(4, a=Place("rejected", "data", 1, None), b=Place("accepted", None, 1, None)),
     ]
     assert [progress(each) for each in views] == [0, 1, 8, 10]
+
+
+def test_while_the_broker_is_away_nobody_is_late() -> None:
+    before = view(10, a=Place("running", "train", 3, OWNER))
+    waited = recovery(before, ("train",), ("a",))
+    waited.look(view(11, a=before.runs["a"]))
+    waited.hold_up(50)
+    waited.look(view(52, a=Place("running", "train", 4, OWNER)))
+    assert (waited.measured, waited.held_up) == (2, True)
+
+
+def test_the_parties_have_work_while_a_submission_or_a_round_waits() -> None:
+    idle = View(at=1, runs={"a": queued("train")}, verdicts=0, keys=0, unjudged=0, closing=0)
+    judging, closing = (
+        View(at=1, runs={}, verdicts=0, keys=0, unjudged=unjudged, closing=closing)
+        for unjudged, closing in ((1, 0), (0, 1))
+    )
+    assert [has_work(each, "aggregate") for each in (idle, judging, closing)] == [False, True, True]
+    assert [has_work(each, "publish") for each in (idle, judging, closing)] == [False, False, True]

@@ -1,0 +1,64 @@
+"""The commands `flfleet bench`."""
+
+from typing import Annotated
+
+import typer
+
+from cli.commands.options import DEFAULT_HOME, Home, Json
+from cli.console import ERR, OUT
+
+app = typer.Typer(invoke_without_command=True, help="Measure what is promised, beside its rivals.")
+Quick = Annotated[bool, typer.Option("--quick", help="A tenth of the work.")]
+
+
+@app.callback()
+def bench(context: typer.Context, json: Json = False, quick: Quick = False, home: Home = DEFAULT_HOME) -> None:
+    """Measure what is promised, beside its rivals; without a name: curve.
+
+    Example: flfleet bench --json
+    """
+    if context.invoked_subcommand is None:
+        bench_curve(json, quick, home)
+    elif json or quick:
+        raise typer.BadParameter(f"options go behind the name: flfleet bench {context.invoked_subcommand} ...")
+
+
+@app.command("curve")
+def bench_curve(json: Json = False, quick: Quick = False, home: Home = DEFAULT_HOME) -> None:
+    """Measure encryption and aggregation on one core beside coincurve, TenSEAL and the port limit.
+
+    Example: flfleet bench curve --quick
+    """
+    from cli.bench import Suite, run_bench
+
+    run_bench(Suite.CURVE, home, as_json=json, quick=quick)
+
+
+@app.command("compress")
+def bench_compress(json: Json = False, quick: Quick = False, home: Home = DEFAULT_HOME) -> None:
+    """Measure compression and the vote for the next support beside plain numpy, with the memory that each takes.
+
+    Example: flfleet bench compress --json
+    """
+    from cli.bench import Suite, run_bench
+
+    run_bench(Suite.COMPRESS, home, as_json=json, quick=quick)
+
+
+@app.command("pipeline")
+def bench_pipeline(
+    runs: Annotated[int, typer.Option(min=10, help="Runs of each repeat.")] = 200,
+    queued: Annotated[str, typer.Option(help="Backlogs to measure, with commas.")] = "10,100,1000,5000",
+    json: Json = False,
+) -> None:
+    """Measure the seven stages with trivial work beside a bare seven-stage Celery chain on the same broker.
+
+    Example: flfleet bench pipeline --runs 500
+    """
+    from json import dumps
+
+    from bench.pipeline import as_json, measure
+
+    result = measure(runs, [int(count) for count in queued.split(",") if count], ERR.print)
+    if json:
+        OUT.print(dumps(as_json(result)), soft_wrap=True)
