@@ -92,10 +92,10 @@ def configuration(settings: Settings, pool: str) -> dict[str, Any]:
             "health_check_interval": 25,
             "socket_timeout": 30,
         },
-        # For Flower. Not the one when a message is sent: it is a round trip more for every stage, and the ledger knows what is queued.
-        "worker_send_task_events": True,
+        # Only while somebody looks: Flower asks the workers for them every five seconds. They cost a worker's main process as
+        # much as all else that it does. Never the one when a message is sent: the ledger knows what is queued.
+        "worker_send_task_events": False,
         "task_send_sent_event": False,
-        "task_track_started": True,
         # A deploy's TERM (remapped to QUIT) gives a stage a moment to end, then requeues it.
         "worker_soft_shutdown_timeout": 3.0,
         "worker_hijack_root_logger": False,

@@ -2,8 +2,14 @@
 
 import logging
 import sys
+from collections.abc import Mapping
 
 import structlog
+from celery.app.trace import LOG_RECEIVED, LOG_SUCCESS
+
+from pipeline.stages.contract import Stage
+
+_STAGES = frozenset(f"flfleet.{stage}" for stage in Stage)
 
 
 def configure(level: int = logging.INFO) -> None:
@@ -33,6 +39,15 @@ def configure(level: int = logging.INFO) -> None:
             ],
         )
     )
+    for name in ("celery.worker.strategy", "celery.app.trace"):
+        logging.getLogger(name).addFilter(is_news)
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(level)
+
+
+def is_news(record: logging.LogRecord) -> bool:
+    """Whether a line of Celery's says more than ours: a stage's own begin and commit stand in the log with run, miner and time."""
+    if record.msg not in (LOG_RECEIVED, LOG_SUCCESS) or not isinstance(record.args, Mapping):
+        return True
+    return record.args.get("name") not in _STAGES

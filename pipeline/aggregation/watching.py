@@ -72,11 +72,17 @@ def watch(watcher: Watcher, task: Task, sent: Sequence[Sent], now: float) -> str
 
 
 def _witnessed(watcher: Watcher, task: Task, sent: Sequence[Sent], block_hash: str, now: float) -> Witnessed:
-    """The verdict on a block, made once: with the votes of our participants, and evidence where something is wrong."""
+    """The verdict on a block, made once: with the votes of our participants, and evidence where something is wrong.
+
+    A receipt may come after the block (its answer was lost, or late): whose came since the verdict looks and votes then.
+    """
     seen = watcher.book.blocks(task.task_id, task.round)
     known = next((one for one in seen if one.block_hash == block_hash), None)
     if known is not None:
-        return known
+        seen.remove(known)
+        sent = _without_vote(watcher, task, known, sent, now)
+        if not sent:
+            return known
     own = {one.identity.address: one.submission_hash for one in sent}
     inspection = inspect(task, block_hash, own, watcher.artifacts, watcher.settings, watcher.kernel(), now=now)
     common = inspection.reasons + tuple(_equivocations(watcher, task, seen))
@@ -94,7 +100,16 @@ def _witnessed(watcher: Watcher, task: Task, sent: Sequence[Sent], block_hash: s
         seen_at=now,
     )
     watcher.book.witness(found, votes)
-    return found
+    return found if known is None else known
+
+
+def _without_vote(watcher: Watcher, task: Task, known: Witnessed, sent: Sequence[Sent], now: float) -> Sequence[Sent]:
+    """Those of ours that take part in a block and have not voted on it, while votes are taken."""
+    if known.block is None or now >= votes_close(known.block, task.timeout):
+        return []
+    participants = {one.miner for one in known.block.fields.participants}
+    waiting = participants - {vote.fields.miner for vote in watcher.book.votes(known.block_hash)}
+    return [one for one in sent if one.identity.address in waiting]
 
 
 def _equivocations(watcher: Watcher, task: Task, seen: Sequence[Witnessed]) -> list[str]:

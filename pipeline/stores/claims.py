@@ -6,12 +6,12 @@ from typing import Any
 
 from sqlalchemy import Connection, bindparam, delete, select, update
 
+from pipeline.stores.hot_path import HotPath, output_row
 from pipeline.stores.ledger_base import (
     MAX_WAIT_SECONDS,
     PAYLOAD,
     RECEIPT_GRACE_SECONDS,
     STAGES,
-    LedgerBase,
     at_the_limit,
     first_unfinished,
     noted,
@@ -20,17 +20,22 @@ from pipeline.stores.records import Claim, Fenced, Stage, State
 from pipeline.stores.run_tables import notes, outputs, runs
 
 _OUTPUTS = select(outputs).where(outputs.c.run_id == bindparam("run_id"))
-_NOTES = select(notes.c.name, notes.c.digest).where(notes.c.run_id == bindparam("run_id"))
 _INSERT_OUTPUT = outputs.insert()
 
 
-class Claims(LedgerBase):
+class Claims(HotPath):
     """What a worker does with a run. Each method is one transaction, and all but `claim` raise Fenced."""
 
     def claim(self, run_id: str, stage: str, owner: str) -> Claim | None:
         """Takes the stage for `owner` (`owners.this_process`), or answers None: another stage is due, a live worker has it,
         the run waits or has ended. The run of a worker that died is taken over, and its attempt counted.
         """
+        with self._quick() as hot:
+            taken = self._take(hot, run_id, stage, owner)
+        return taken if taken is not None else self._claim_closely(run_id, stage, owner)
+
+    def _claim_closely(self, run_id: str, stage: str, owner: str) -> Claim | None:
+        """As `claim`, of a run that was not simply queued."""
         with self._transaction() as db:
             row = self._row(db, run_id)
             if row is None or row.stage != stage:
@@ -56,19 +61,7 @@ class Claims(LedgerBase):
                 "updated_at": time.time(),
             }
             self._update(db, run_id, row.token, values)
-            artifacts, figures = self._results(db, run_id)
-        return Claim(
-            run_id=run_id,
-            stage=Stage(stage),
-            token=row.token + 1,
-            task_hash=row.task_hash,
-            miner=row.miner,
-            attempts=attempts,
-            inputs=artifacts,
-            figures=figures,
-            started_at=time.time(),
-            started_monotonic=time.monotonic(),
-        )
+            return self._claimed(self._session(db), run_id, stage, row.token + 1, row.task_hash, row.miner, attempts)
 
     def renew(self, claim: Claim) -> None:
         """Lengthens the lease. Raises Fenced."""
@@ -90,26 +83,6 @@ class Claims(LedgerBase):
         """Shows a stage's progress to people. Raises Fenced."""
         self._write(claim, progress=dict(progress), updated_at=time.time())
 
-    def note(self, claim: Claim, name: str, digest: str) -> None:
-        """Makes a digest part of the run before its stage ends; on disk when it returns. Raises Fenced.
-
-        A new digest is progress: attempts start from none again, so that a training that advances between two kills goes on.
-        """
-        with self._transaction(durable=True) as db:
-            known = select(notes.c.digest).where(notes.c.run_id == claim.run_id, notes.c.name == name)
-            fresh = db.execute(known).scalar_one_or_none() != digest
-            values: dict[str, Any] = {"lease_until": self._now() + self._lease_seconds}
-            if fresh:
-                values |= {"attempts": 0, "updated_at": time.time()}
-            self._fenced(db, claim, values)
-            if fresh:
-                insert = self._insert(notes).values(run_id=claim.run_id, name=name, stage=claim.stage, digest=digest)
-                db.execute(
-                    insert.on_conflict_do_update(
-                        index_elements=["run_id", "name"], set_={"digest": digest, "stage": claim.stage}
-                    )
-                )
-
     def commit(
         self, claim: Claim, artifacts: Mapping[str, str], figures: Mapping[str, Any], *, durable: bool = False
     ) -> Stage | None:
@@ -118,6 +91,16 @@ class Claims(LedgerBase):
         Committing twice under one token is once. Where the stage was made again and came out otherwise, the stages after it
         are due again too.
         """
+        if claim.stage not in claim.made:
+            written, due = self._finish(claim, artifacts, figures, durable)
+            if written:
+                return due
+        return self._commit_closely(claim, artifacts, figures, durable)
+
+    def _commit_closely(
+        self, claim: Claim, artifacts: Mapping[str, str], figures: Mapping[str, Any], durable: bool
+    ) -> Stage | None:
+        """As `commit`, of a stage that has an output already, or whose claim does not hold."""
         with self._transaction(durable=durable) as db:
             before = {row.stage: row for row in db.execute(_OUTPUTS, {"run_id": claim.run_id})}
             own = before.get(claim.stage)
@@ -146,18 +129,7 @@ class Claims(LedgerBase):
                     "updated_at": now,
                 },
             )
-            made = {
-                "run_id": claim.run_id,
-                "stage": claim.stage,
-                "token": claim.token,
-                "artifacts": dict(artifacts),
-                "figures": dict(figures),
-                "seconds": time.monotonic() - claim.started_monotonic,
-                "started_at": claim.started_at,
-                "finished_at": now,
-                "damaged": False,
-            }
-            db.execute(_INSERT_OUTPUT, made)
+            db.execute(_INSERT_OUTPUT, output_row(claim, artifacts, figures, now))
         return due
 
     def defer(self, claim: Claim, reason: str, seconds: float) -> State:
@@ -242,13 +214,3 @@ class Claims(LedgerBase):
     def _forget(self, db: Connection, run_id: str, stages: Sequence[Stage]) -> None:
         db.execute(delete(outputs).where(outputs.c.run_id == run_id, outputs.c.stage.in_(stages)))
         db.execute(delete(notes).where(notes.c.run_id == run_id, notes.c.stage.in_(stages)))
-
-    def _results(self, db: Connection, run_id: str) -> tuple[dict[str, str], dict[str, Any]]:
-        key = {"run_id": run_id}
-        artifacts: dict[str, str] = {row.name: row.digest for row in db.execute(_NOTES, key)}
-        figures: dict[str, Any] = {}
-        for row in db.execute(_OUTPUTS, key):
-            if not row.damaged:
-                artifacts.update(row.artifacts)
-                figures.update(row.figures)
-        return artifacts, figures

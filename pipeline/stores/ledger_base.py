@@ -5,6 +5,7 @@ kernel's monotonic clock, which all its processes share and nobody can set. Afte
 an earlier boot are gone by name, and a wait that lies too far ahead counts as over.
 """
 
+import sqlite3
 import time
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
@@ -34,6 +35,7 @@ from sqlalchemy.exc import InterfaceError, OperationalError
 from pipeline.errors import Retryable
 from pipeline.stores.database import reading, transaction
 from pipeline.stores.owners import is_gone
+from pipeline.stores.prepared import Session, quick_reading, quick_transaction
 from pipeline.stores.records import Claim, Fenced, Stage, State
 from pipeline.stores.run_tables import metadata, notes, runs
 
@@ -48,10 +50,11 @@ MAX_WAIT_SECONDS = 600.0
 SCHEMA_LOCK, ADMISSION_LOCK = 7_301_001, 7_301_002
 
 
-_DATABASE_CLOCK = cast(extract("epoch", func.clock_timestamp()), Double)
+#: PostgreSQL's clock, in Unix seconds.
+DATABASE_CLOCK = cast(extract("epoch", func.clock_timestamp()), Double)
 # Statements are built once: building takes longer than running them.
 _ROW = select(runs, bindparam("now", type_=Double).label("now")).where(runs.c.run_id == bindparam("run_id"))
-_LOCKED_ROW = select(runs, _DATABASE_CLOCK.label("now")).where(runs.c.run_id == bindparam("run_id")).with_for_update()
+_LOCKED_ROW = select(runs, DATABASE_CLOCK.label("now")).where(runs.c.run_id == bindparam("run_id")).with_for_update()
 _UNTOUCHED = update(runs).where(runs.c.run_id == bindparam("its_id"), runs.c.token == bindparam("its_token"))
 _HELD = _UNTOUCHED.where(runs.c.state == State.RUNNING)
 
@@ -85,6 +88,32 @@ class LedgerBase:
                 yield db
         except (OperationalError, InterfaceError) as error:
             raise Retryable(f"ledger: {error.orig}") from error
+
+    @contextmanager
+    def _quick(self, *, durable: bool = False) -> Iterator[Session]:
+        """As `_transaction`, for prepared statements alone."""
+        with self._quick_errors(), quick_transaction(self._engine, durable=durable) as session:
+            yield session
+
+    @contextmanager
+    def _quick_errors(self) -> Iterator[None]:
+        try:
+            yield
+        except (OperationalError, InterfaceError) as error:
+            raise Retryable(f"ledger: {error.orig}") from error
+        except (sqlite3.OperationalError, sqlite3.InterfaceError) as error:
+            raise Retryable(f"ledger: {error}") from error
+
+    @contextmanager
+    def _quick_reading(self) -> Iterator[Session]:
+        """For one prepared statement that only reads: it sees one moment without a transaction."""
+        with self._quick_errors(), quick_reading(self._engine) as session:
+            yield session
+
+    def _session(self, db: Connection) -> Session:
+        """What prepared statements of a transaction that has begun already run on."""
+        driver: Any = db if self._postgres else db.connection.driver_connection
+        return driver  # type: ignore[no-any-return]
 
     @contextmanager
     def _reading(self) -> Iterator[Connection]:
@@ -141,17 +170,17 @@ class LedgerBase:
 
     def _now(self) -> Any:
         """The ledger's clock, in seconds: an expression that the database evaluates, or a number."""
-        return _DATABASE_CLOCK if self._postgres else time.monotonic()
+        return DATABASE_CLOCK if self._postgres else time.monotonic()
 
     def _clock(self, name: str) -> ColumnElement[float]:
         """The ledger's clock as a column."""
-        return _DATABASE_CLOCK.label(name) if self._postgres else literal(time.monotonic(), Double).label(name)
+        return DATABASE_CLOCK.label(name) if self._postgres else literal(time.monotonic(), Double).label(name)
 
     def _unix(self, row: Row[Any]) -> float:
         return float(row.now) if self._postgres else time.time()
 
-    def _lock(self, db: Connection, number: int) -> None:
-        if self._postgres:  # on SQLite the transaction itself is the lock
+    def _lock(self, db: Session, number: int) -> None:
+        if isinstance(db, Connection) and self._postgres:  # on SQLite the transaction itself is the lock
             db.execute(text("SELECT pg_advisory_xact_lock(:number)"), {"number": number})
 
 

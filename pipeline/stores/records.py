@@ -139,6 +139,9 @@ class Claim:
     #: Artifact names to digests: notes, and the outputs of all finished stages.
     inputs: Mapping[str, str]
     figures: Mapping[str, Any]
+    #: Stages whose output stands, and those that have one at all: a damaged one stays until it is made again.
+    finished: frozenset[str]
+    made: frozenset[str]
     #: Unix seconds and monotonic seconds at which the claim was made, by this process.
     started_at: float
     started_monotonic: float

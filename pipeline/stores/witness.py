@@ -1,8 +1,10 @@
 """A fleet's memory of blocks: what it found wrong, its votes and reveals until they are taken, its rewards."""
 
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from sqlalchemy import ColumnElement, Engine, Table, and_, select
 
@@ -11,8 +13,9 @@ from pipeline.protocol.reveal import Reveal
 from pipeline.protocol.settlement import Settlement
 from pipeline.protocol.signing import canonical
 from pipeline.protocol.vote import Vote
+from pipeline.stores import leases
 from pipeline.stores.party_ledger import PartyLedger
-from pipeline.stores.witness_tables import blocks, ended, metadata, own_reveals, own_votes, rewards
+from pipeline.stores.witness_tables import blocks, ended, metadata, own_reveals, own_votes, rewards, watches
 
 Party = Literal["aggregator", "publisher"]
 
@@ -52,38 +55,59 @@ class Reward:
 class WitnessLedger(PartyLedger):
     """Beside the runs, in the same database."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, *, lease_seconds: float = 30.0) -> None:
+        """`lease_seconds`: how long a round that is being checked stays a silent worker's."""
         super().__init__(engine, metadata)
+        self.lease_seconds = lease_seconds
+
+    @contextmanager
+    def watching(self, task_hash: str) -> Iterator[bool]:
+        """Leases a round while the block lasts, renewed from a thread; False where another live worker has it."""
+        which = watches.c.task_hash == task_hash
+        with self._writing() as connection:
+            if connection.execute(select(watches.c.token).where(which)).one_or_none() is None:
+                connection.execute(watches.insert().values(task_hash=task_hash))
+            token = leases.claim(connection, watches, which, self.lease_seconds)
+        if token is None:
+            yield False
+            return
+
+        def hold(values: dict[str, Any]) -> None:
+            with self._writing() as connection:
+                leases.write(connection, watches, which, token, values)
+
+        try:
+            with leases.renewed(lambda: hold({"lease_until": time.time() + self.lease_seconds}), self.lease_seconds):
+                yield True
+        finally:
+            with suppress(leases.LeaseLost):
+                hold({"owner": None, "lease_until": None})
 
     def witness(self, found: Witnessed, votes: Sequence[Vote]) -> None:
-        """Keeps a block's verdict and the votes on it, on disk when it returns; the first verdict on a block stands."""
+        """Keeps a block's verdict and the votes on it, on disk when it returns.
+
+        A later look at the same block adds the votes of miners that had none, and what it found wrong where nothing was.
+        """
         with self._writing(durable=True) as connection:
             which = blocks.c.block_hash == found.block_hash
-            if connection.execute(select(blocks.c.block_hash).where(which)).one_or_none() is not None:
-                return
-            document = None if found.block is None else canonical(found.block.document).decode()
-            connection.execute(
-                blocks.insert().values(
-                    block_hash=found.block_hash,
-                    task_id=found.task_id,
-                    round=found.round,
-                    task_hash=found.task_hash,
-                    document=document,
-                    reasons=list(found.reasons),
-                    evidence=found.evidence,
-                    url=found.url,
-                    seen_at=found.seen_at,
-                )
-            )
+            known = connection.execute(select(blocks.c.reasons).where(which)).one_or_none()
+            wrong = {"reasons": list(found.reasons), "evidence": found.evidence}
+            if known is None:
+                connection.execute(blocks.insert().values(**_described(found), **wrong))
+            elif found.reasons and not known.reasons:
+                connection.execute(blocks.update().where(which).values(**wrong))
+            cast = select(own_votes.c.miner).where(own_votes.c.block_hash == found.block_hash)
+            voted = set(connection.execute(cast).scalars())
             for vote in votes:
-                connection.execute(
-                    own_votes.insert().values(
-                        block_hash=found.block_hash,
-                        miner=vote.fields.miner,
-                        envelope=vote.encode().decode(),
-                        is_settled=False,
+                if vote.fields.miner not in voted:
+                    connection.execute(
+                        own_votes.insert().values(
+                            block_hash=found.block_hash,
+                            miner=vote.fields.miner,
+                            envelope=vote.encode().decode(),
+                            is_settled=False,
+                        )
                     )
-                )
 
     def blocks(self, task_id: str | None = None, number: int | None = None) -> list[Witnessed]:
         """Blocks (of one task, of one round), in the order in which they were seen."""
@@ -195,6 +219,18 @@ class WitnessLedger(PartyLedger):
     def _answered(self, table: Table, which: ColumnElement[bool], refusal: str | None) -> None:
         with self._writing() as connection:
             connection.execute(table.update().where(which).values(is_settled=True, refusal=refusal))
+
+
+def _described(found: Witnessed) -> dict[str, Any]:
+    return {
+        "block_hash": found.block_hash,
+        "task_id": found.task_id,
+        "round": found.round,
+        "task_hash": found.task_hash,
+        "document": None if found.block is None else canonical(found.block.document).decode(),
+        "url": found.url,
+        "seen_at": found.seen_at,
+    }
 
 
 def _reveal(task_id: str, number: int, miner: str) -> ColumnElement[bool]:

@@ -153,6 +153,10 @@ class Scene:
         with self.federation.aggregator.rounds._writing() as connection:
             connection.execute(rounds.update().values(values))
 
+    def shared_watch(self, watcher: Watcher, *miners: Miner) -> str:
+        """A fleet of several identities looks once, with the receipts of these; the votes are not counted yet."""
+        return watch(watcher, self.found().task, [miner.sent[1] for miner in miners], time.time())
+
     def watch(self, *miners: Miner, number: int = 1, now: float | None = None) -> list[str]:
         """Each of these miners (all that sent something, where none is named) looks once; then the votes are counted."""
         task = self.found(number).task

@@ -1,5 +1,7 @@
 """What happens where nobody attacks: the block is verified, published, and everyone is paid for what it contributed."""
 
+import dataclasses
+
 import requests
 
 from pipeline.protocol.settlement import TOTAL_UNITS
@@ -23,6 +25,20 @@ def test_miners_verify_vote_reveal_and_are_paid(scene: Scene) -> None:
     assert {reward.miner: reward.share for reward in rewards} == {
         one["miner"]: one["share"] for one in settlement["shares"]
     }
+
+
+def test_a_miner_whose_receipt_came_after_the_block_votes_too(scene: Scene) -> None:
+    scene.play()
+    first, second, third = scene.miners[:3]
+    keys = {miner.key.address: miner.key for miner in scene.miners}
+    # One fleet of three identities; when it first sees the block, the answer to the third one's submission is still lost.
+    fleet = dataclasses.replace(first.watcher, key=keys.__getitem__)
+    for receipts, voted in (((first, second), 2), ((first, second, third), 3), ((first, second, third), 3)):
+        scene.shared_watch(fleet, *receipts)
+        votes = requests.get(scene.url(f"blocks/{scene.row.block_hash}/votes"), timeout=5).json()
+        assert len(votes) == voted
+    assert {one["vote"]["miner"] for one in votes} == {miner.key.address for miner in (first, second, third)}
+    assert len(fleet.book.blocks()) == 1
 
 
 def test_the_page_shows_votes_reasons_and_shares(scene: Scene) -> None:
