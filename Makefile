@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: setup demo test test-slow test-fast chaos check format clean
+.PHONY: setup demo test test-slow test-fast chaos accuracy check format clean
 
 setup: $(VENV)/installed
 
@@ -33,6 +33,11 @@ test-fast: setup
 # A fleet and a network under fire: make chaos SEED=7 SECONDS=60 RUNS=100 (each may be left out).
 chaos: setup
 	$(BIN)/flfleet chaos $(if $(SEED),--seed $(SEED)) $(if $(SECONDS),--seconds $(SECONDS)) $(if $(RUNS),--runs $(RUNS))
+
+# Accuracy over bytes beside dense FedAvg, own top-k and flwr (in an environment of its own): the table of docs/accuracy.md. Takes an hour.
+accuracy: setup
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[bench]'
+	$(BIN)/flfleet bench learning --install-flwr --plot docs/accuracy.svg
 
 check: setup
 	$(BIN)/ruff check .

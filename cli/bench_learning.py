@@ -33,6 +33,8 @@ def run_learning(
 
     if unknown := [name for name in workloads if name not in WORKLOADS]:
         raise Misconfigured(f"--workloads: {unknown[0]!r} is unknown; there are: {', '.join(WORKLOADS)}")
+    if not workloads:
+        raise Misconfigured(f"--workloads names none; there are: {', '.join(WORKLOADS)}")
     if plot is not None and plot.suffix not in (".svg", ".png"):
         raise Misconfigured(f"--plot: expected a name that ends in .svg or .png, got {plot.name!r}")
     python = python_of(flwr)

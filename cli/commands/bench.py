@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from cli.commands.options import DEFAULT_HOME, Home, Json
-from cli.console import ERR, OUT
+from cli.console import ERR, OUT, Exit
 
 app = typer.Typer(invoke_without_command=True, help="Measure what is promised, beside its rivals.")
 Quick = Annotated[bool, typer.Option("--quick", help="A tenth of the work.")]
@@ -97,7 +97,9 @@ def bench_learning(
 ) -> None:
     """Measure accuracy and bytes at shares 1, 0.1, 0.03 and 0.01 beside dense FedAvg, own top-k and flwr.
 
-    Exits with 1 where a target is missed. Example: flfleet bench learning --workloads tumours --seeds 2 --json
+    Exits with 1 where a target is missed; a sweep that was stopped goes on where it was.
+
+    Example: flfleet bench learning --workloads tumours --seeds 2 --json
     """
     from cli.bench_learning import run_learning
 
@@ -112,5 +114,4 @@ def bench_learning(
         install=install_flwr,
         as_json=json,
     )
-    if not met:
-        raise typer.Exit(1)
+    raise typer.Exit(Exit.OK if met else Exit.FAILED)
