@@ -75,10 +75,11 @@ class Measured:
 
 def cases(workloads: Sequence[str], seeds: int | None, *, with_flower: bool) -> Iterator[Case]:
     """All of these networks, seed by seed; `seeds`: at most so many of each."""
-    rules: list[tuple[str, Plan | None]] = [("dense", None)]
-    rules += [("flwr", None)] if with_flower else []
-    rules += [("ours", plan) for plan in PLANS] + [("topk", plan) for plan in PLANS if plan.ratio < 1]
     for workload in (WORKLOADS[name] for name in workloads):
+        rules: list[tuple[str, Plan | None]] = [("dense", None)]
+        rules += [("flwr", None)] if with_flower else []
+        rules += [("ours", plan) for plan in workload.plans]
+        rules += [("topk", plan) for plan in workload.plans if plan.ratio < 1]
         for seed in range(workload.seeds if seeds is None else min(seeds, workload.seeds)):
             for miners, skewed in FEDERATIONS:
                 for rule, plan in rules:

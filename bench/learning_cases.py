@@ -1,7 +1,7 @@
 """What the learning bench measures: models, federations, plans, and the targets."""
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -14,24 +14,6 @@ from pipeline.learning.architectures import build
 from pipeline.protocol.task import Architecture, Training
 
 Arrays = tuple[NDArray[np.float32], NDArray[np.int64]]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Workload:
-    """A network and its data."""
-
-    name: str
-    data: Callable[[], Arrays]
-    network: Callable[[], nn.Module]
-    #: Samples that nobody trains on.
-    test: int
-    seeds: int
-    training: Training
-
-    def module(self, seed: int) -> nn.Module:
-        """Freshly initialised; the same for every rule."""
-        torch.manual_seed(seed)
-        return self.network()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,6 +41,25 @@ class Plan:
         return {**asdict(self), "shares": list(self.shares)}
 
 
+@dataclass(frozen=True, kw_only=True)
+class Workload:
+    """A network and its data."""
+
+    name: str
+    data: Callable[[], Arrays]
+    network: Callable[[], nn.Module]
+    #: Samples that nobody trains on.
+    test: int
+    seeds: int
+    training: Training
+    plans: tuple[Plan, ...]
+
+    def module(self, seed: int) -> nn.Module:
+        """Freshly initialised; the same for every rule."""
+        torch.manual_seed(seed)
+        return self.network()
+
+
 def cnn() -> nn.Module:
     """Two convolutions and two linear layers: 54,164 parameters."""
     return nn.Sequential(
@@ -71,25 +72,6 @@ def _registered(name: str, **kwargs: int) -> Callable[[], nn.Module]:
     return lambda: build(Architecture(name=name, kwargs=kwargs))
 
 
-_SGD = Training(epochs=1, batch_size=16, learning_rate=0.1)
-WORKLOADS = {
-    each.name: each
-    for each in (
-        Workload(name="mlp", data=digits, network=_registered("mlp"), test=1000, seeds=3, training=_SGD),
-        Workload(name="cnn", data=digits, network=cnn, test=1000, seeds=2, training=_SGD),
-        Workload(
-            name="tumours",
-            data=tumours,
-            network=_registered("mlp", in_features=30, hidden=64, num_classes=2),
-            test=169,
-            seeds=10,
-            training=_SGD,
-        ),
-    )
-}
-#: Miners, and whether their labels are skewed.
-FEDERATIONS = ((5, False), (5, True), (20, False), (20, True))
-
 #: Small shares come down to theirs over some rounds (the warm-up of Lin et al. 2018), and take a larger clip with more steps:
 #: what waits long grows beyond a round's change.
 PLANS = (
@@ -98,3 +80,27 @@ PLANS = (
     Plan(ratio=0.03, shares=(1.0, 0.3, 0.2, 0.13, 0.08, 0.05, 0.03), scale=70, clip=0.1, rounds=20, target=1.0),
     Plan(ratio=0.01, shares=(1.0, 0.25, 0.1, 0.04, 0.02, 0.01), scale=100, clip=0.15, rounds=40, target=1.0),
 )
+#: A small network on few samples moves less in a round, so its steps are finer; its support is few coordinates, and a longer
+#: warm-up costs it next to nothing.
+_SLOW = (1.0, 0.5, 0.35, 0.25, 0.18, 0.12, 0.09, 0.06, 0.045, 0.03, 0.02, 0.015, 0.01)
+SMALL_PLANS = (PLANS[0], replace(PLANS[1], scale=150), replace(PLANS[2], scale=150), replace(PLANS[3], shares=_SLOW))
+
+_SGD = Training(epochs=1, batch_size=16, learning_rate=0.1)
+WORKLOADS = {
+    each.name: each
+    for each in (
+        Workload(name="mlp", data=digits, network=_registered("mlp"), test=1000, seeds=3, training=_SGD, plans=PLANS),
+        Workload(name="cnn", data=digits, network=cnn, test=1000, seeds=1, training=_SGD, plans=PLANS),
+        Workload(
+            name="tumours",
+            data=tumours,
+            network=_registered("mlp", in_features=30, hidden=64, num_classes=2),
+            test=169,
+            seeds=5,
+            training=_SGD,
+            plans=SMALL_PLANS,
+        ),
+    )
+}
+#: Miners, and whether their labels are skewed.
+FEDERATIONS = ((5, False), (5, True), (20, False), (20, True))

@@ -24,6 +24,8 @@ class Line:
     error: float | None
     #: A miner's, a round, mean over the rounds.
     bytes_sent: float
+    #: In the last round, at the plan's own share.
+    bytes_last: float
     #: None: no target.
     target: float | None
 
@@ -56,6 +58,7 @@ def _line(members: list[Measured], dense: dict[tuple[str, int], list[Any]]) -> L
         below=round(statistics.fmean(below), 6),
         error=None if len(below) < 2 else statistics.stdev(below) / len(below) ** 0.5,
         bytes_sent=statistics.fmean(one.bytes_sent for each in members for one in each.rounds),
+        bytes_last=statistics.fmean(each.rounds[-1].bytes_sent for each in members),
         target=first.plan.target if first.plan is not None and first.rule == "ours" else None,
     )
 
@@ -72,7 +75,7 @@ def as_json(rows: Sequence[Line], found: Sequence[Measured]) -> dict[str, Any]:
 
 def text(rows: Sequence[Line]) -> str:
     """A Markdown table, as docs/accuracy.md has it."""
-    head = "| federation | rule | rounds | seeds | accuracy | below dense | bytes a round | target |\n|---|---|---|---|---|---|---|---|"
+    head = "| federation | rule | rounds | seeds | accuracy | below dense | bytes a round | last round | target |\n|---|---|---|---|---|---|---|---|---|"
     return "\n".join([head, *(_text(row) for row in rows)])
 
 
@@ -81,5 +84,5 @@ def _text(row: Line) -> str:
     target = "" if row.target is None else f"{row.target:g}: {'missed' if row.misses else 'met'}"
     return (
         f"| {row.group} | {row.rule} | {row.rounds} | {row.seeds} | {row.accuracy:.2f} | "
-        f"{row.below:.2f}{error} | {row.bytes_sent:,.0f} | {target} |"
+        f"{row.below:.2f}{error} | {row.bytes_sent:,.0f} | {row.bytes_last:,.0f} | {target} |"
     )

@@ -4,7 +4,7 @@ import itertools
 import numpy as np
 import pytest
 
-from bench.learning_cases import PLANS, WORKLOADS, Plan
+from bench.learning_cases import PLANS, SMALL_PLANS, WORKLOADS, Plan
 from bench.learning_data import Federation, deal, tumours
 from bench.learning_parties import encrypted_sum, pack_of, plain_sum, task_of
 from bench.learning_rules import Learner, Round, dense, ours, own_topk
@@ -101,7 +101,7 @@ def test_own_topk_changes_only_what_two_miners_name(federation: Federation) -> N
     assert 0 < changed <= 5 * ceil_ratio(0.1, len(before)) // 2
 
 
-@pytest.mark.parametrize(("plan", "miners"), list(itertools.product(PLANS, (5, 20))))
+@pytest.mark.parametrize(("plan", "miners"), list(itertools.product((*PLANS, *SMALL_PLANS), (5, 20))))
 def test_every_plan_makes_a_task_that_the_protocol_takes(plan: Plan, miners: int) -> None:
     task = task_of(plan, 1, miners, 2114, None)
     assert task.base ** pack_of(miners, task.level) <= MAX_PACKED
