@@ -34,7 +34,7 @@ test-fast: setup
 chaos: setup
 	$(BIN)/flfleet chaos $(if $(SEED),--seed $(SEED)) $(if $(SECONDS),--seconds $(SECONDS)) $(if $(RUNS),--runs $(RUNS))
 
-# Accuracy over bytes beside dense FedAvg, own top-k and flwr (in an environment of its own): the table of docs/accuracy.md. Takes an hour.
+# Accuracy over bytes beside dense FedAvg, own top-k and flwr (in an environment of its own): the table of docs/accuracy.md. It takes long, and goes on where it was stopped.
 accuracy: setup
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[bench]'
 	$(BIN)/flfleet bench learning --install-flwr --plot docs/accuracy.svg
