@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: setup demo test test-browser test-slow test-fast test-deploy test-ipfs chaos check docs migration format clean
+.PHONY: setup demo test test-browser test-slow test-fast test-deploy test-ipfs chaos accuracy check docs migration format clean
 
 setup: $(VENV)/installed
 
@@ -61,6 +61,11 @@ docs: setup
 migration: setup
 	$(BIN)/python -m pipeline.stores.migrations $(WORDS)
 	$(BIN)/ruff format --quiet pipeline/stores/migrations
+
+# Accuracy over bytes beside dense FedAvg, own top-k and flwr (in an environment of its own): the table of docs/accuracy.md. It takes long, and goes on where it was stopped.
+accuracy: setup
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[bench]'
+	$(BIN)/flfleet bench learning --install-flwr --plot docs/accuracy.svg
 
 check: setup
 	$(BIN)/ruff check .

@@ -46,6 +46,7 @@ def test_the_commands_that_the_documents_promise_are_there() -> None:
         "verify",
         "chaos",
         "bench curve",
+        "bench learning",
     }
     assert promised <= set(every_command())
 
