@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: setup demo test test-slow test-fast chaos check format clean
+.PHONY: setup demo test test-browser test-slow test-fast test-deploy test-ipfs chaos accuracy check docs migration format clean
 
 setup: $(VENV)/installed
 
@@ -20,7 +20,12 @@ demo: setup
 
 # Every test, real processes included, in under five minutes on two cores.
 test: setup
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile -m "not slow"
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile -m "not slow and not browser"
+
+# The pages in a real Chromium, and the alert rules by promtool: both skip by name where they are not installed.
+test-browser: setup
+	$(BIN)/python -m pytest -m browser
+	$(BIN)/python -m pytest tests/deploy -m "not slow"
 
 # The longer ones: workers killed at every step, hosts partitioned, chaos in short.
 test-slow: setup
@@ -28,11 +33,39 @@ test-slow: setup
 
 # Only what starts no processes: a few minutes.
 test-fast: setup
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile -m "not services and not slow"
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile -m "not services and not slow and not browser"
+
+# Models over IPFS against a real node, offline on loopback. It comes from npm, which a desk may lack.
+IPFS_NODE := tests/ipfs_node
+test-ipfs: setup
+	@if ! command -v npm >/dev/null; then echo "test-ipfs: skipped, npm is not installed"; exit 0; fi; \
+	set -e; [ $(IPFS_NODE)/node_modules/.package-lock.json -nt $(IPFS_NODE)/package.json ] \
+		|| npm install --prefix $(IPFS_NODE) --ignore-scripts --no-audit --no-fund; \
+	FLFLEET_TEST_IPFS_NODE=1 $(BIN)/python -m pytest -m ipfs_node
 
 # A fleet and a network under fire: make chaos SEED=7 SECONDS=60 RUNS=100 (each may be left out).
 chaos: setup
 	$(BIN)/flfleet chaos $(if $(SEED),--seed $(SEED)) $(if $(SECONDS),--seconds $(SECONDS)) $(if $(RUNS),--runs $(RUNS))
+
+# compose.yaml run without a container engine, users, secrets and read-only roots included, and a federated round over it.
+# Linux, root; apt-get install redis-server postgresql iproute2
+test-deploy: setup
+	$(BIN)/python -m pytest -m deploy
+
+# docs/ as pages in build/docs; a warning is an error.
+docs: setup
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[docs]'
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --site-dir build/docs
+
+# The tables in the code have changed: writes what brings older ledgers there. make migration WORDS="count failures"
+migration: setup
+	$(BIN)/python -m pipeline.stores.migrations $(WORDS)
+	$(BIN)/ruff format --quiet pipeline/stores/migrations
+
+# Accuracy over bytes beside dense FedAvg, own top-k and flwr (in an environment of its own): the table of docs/accuracy.md. It takes long, and goes on where it was stopped.
+accuracy: setup
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[bench]'
+	$(BIN)/flfleet bench learning --install-flwr --plot docs/accuracy.svg
 
 check: setup
 	$(BIN)/ruff check .

@@ -19,7 +19,7 @@ from cli.chaos_proxy import AggregatorProxy
 from cli.homes import NewMiner, create_fleet_home
 from cli.localnet import Localnet, Ports, prepare
 from cli.programs import Program, beat, worker
-from cli.up import fleet_programs
+from cli.up import Pages, fleet_programs
 from pipeline.errors import Misconfigured
 from pipeline.learning.digits import write_digits
 from pipeline.stages.contract import Stage
@@ -102,7 +102,11 @@ def prepare_ground(folder: Path) -> Ground:
     clock = fleet_home / "clock"
     clock.write_text("0")
     holds = {name: folder / f"hold-{name}" for name in ("broker", "network-broker")}
-    fleet = [*fleet_programs(fleet_home, 0), beat(fleet_home, "beat-2"), _skewed(fleet_home, clock)]
+    fleet = [
+        *fleet_programs(fleet_home, Pages(flower_port=0, page_port=0)),
+        beat(fleet_home, "beat-2"),
+        _skewed(fleet_home, clock),
+    ]
     programs = [_gated(program, holds.get(program.name)) for program in (*network.programs, *fleet)]
     return Ground(
         folder=folder,

@@ -17,11 +17,12 @@ from cli.demo_check import Ledger, RoundResult, problems_of, read_rounds
 from cli.demo_view import Progress, print_report, report_json
 from cli.homes import NewMiner, create_fleet_home
 from cli.init import write_sample_digits
-from cli.localnet import Localnet, Plan, Ports, prepare
+from cli.localnet import Localnet, Ports, prepare
 from cli.ports import free_port
 from cli.programs import Program
 from cli.supervision import Supervisor
-from cli.up import fleet_programs, interrupt_on_term
+from cli.task_document import Wanted
+from cli.up import Pages, fleet_programs, interrupt_on_term
 from pipeline.errors import FleetError
 from pipeline.settings import load
 from pipeline.stores.keys import public_part, write_keystore
@@ -48,7 +49,7 @@ class Federation:
     network: Localnet
     fleet_home: Path
     programs: list[Program]
-    flower_port: int
+    pages: Pages
 
 
 def run_demo(*, miners: int, rounds: int, as_json: bool, keep: bool, home: Path | None) -> bool:
@@ -77,13 +78,12 @@ def _prepare(folder: Path, miners: int, rounds: int) -> Federation:
     names = [f"hospital-{number}" for number in range(1, miners + 1)]
     addresses = [public_part(write_keystore(fleet_home / "keys" / f"{name}.json"))[0] for name in names]
     write_sample_digits(fleet_home / "data", names, network_home / "validation")
-    plan = Plan(
+    plan = Wanted(
         task_id=TASK_ID,
         dataset=DATASET,
         rounds=rounds,
         min_miners=3,
-        ratio=0.25,
-        pack=None,
+        shares=(1.0, 0.25),
         expected_accuracy=EXPECTED_ACCURACY,
         all_rounds=True,
     )
@@ -92,9 +92,9 @@ def _prepare(folder: Path, miners: int, rounds: int) -> Federation:
     )
     identities = [NewMiner(name=name, data=Path("data") / name) for name in names]
     create_fleet_home(fleet_home, identities, network.consortium, extra=_FLEET_EXTRA)
-    flower_port = free_port()
-    programs = [*network.programs, *fleet_programs(fleet_home, flower_port)]
-    return Federation(network=network, fleet_home=fleet_home, programs=programs, flower_port=flower_port)
+    pages = Pages(flower_port=free_port(), page_port=free_port())
+    programs = [*network.programs, *fleet_programs(fleet_home, pages)]
+    return Federation(network=network, fleet_home=fleet_home, programs=programs, pages=pages)
 
 
 @contextmanager
@@ -137,7 +137,8 @@ def _say_where(federation: Federation, folder: Path) -> None:
     consortium = federation.network.consortium
     ERR.print(f"aggregator  {consortium.aggregator.url}/aggregator")
     ERR.print(f"backend     {consortium.backend}/tasks/open")
-    ERR.print(f"Flower      http://127.0.0.1:{federation.flower_port}")
+    for address in federation.pages.addresses:
+        ERR.print(address)
     ERR.print(f"runs        flfleet status --home {federation.fleet_home}")
     ERR.print(f"stop with   flfleet down --home {folder}")
 

@@ -17,10 +17,11 @@ from cli.console import OUT
 from cli.finding import Finding
 from pipeline.broker import is_plain_beyond_this_host, tls_options
 from pipeline.curve.select import kernel
-from pipeline.errors import FleetError
+from pipeline.errors import FleetError, Misconfigured
 from pipeline.parties.backend import open_tasks
 from pipeline.parties.route import use
 from pipeline.settings import Settings, load
+from pipeline.stores import schema
 from pipeline.stores.database import open_database, transaction
 from pipeline.stores.keys import identities, secret_key
 
@@ -134,8 +135,11 @@ def _broker(settings: Settings) -> Iterator[Finding]:
 def _ledger(settings: Settings) -> Iterator[Finding]:
     engine = open_database(settings.ledger)
     try:
-        with transaction(engine):
-            pass
+        with transaction(engine) as connection:
+            schema.refuse(connection, schema.fit_of(connection))
+    except Misconfigured as error:
+        yield Finding(subject="ledger", verdict="wrong", text=str(error))
+        return
     except SQLAlchemyError as error:
         text = f"{engine.url.render_as_string()} does not open ({error}); is FLFLEET_LEDGER_URL right?"
         yield Finding(subject="ledger", verdict="wrong", text=text)

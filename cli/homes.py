@@ -39,7 +39,7 @@ _IDENTITY = """\
 name = {name}
 key = {key}
 data = {data}
-"""
+{further}"""
 
 _PARTY = """\
 # The home of a {role}. Every setting may also come from the environment, as FLFLEET_ and its name in capitals.
@@ -56,9 +56,15 @@ class NewMiner:
 
 
 def create_fleet_home(
-    home: Path, miners: Sequence[NewMiner], consortium: Consortium | None, extra: str = ""
+    home: Path,
+    miners: Sequence[NewMiner],
+    consortium: Consortium | None,
+    extra: str = "",
+    passwords: Path | None = None,
 ) -> list[str]:
     """Makes a miner's home: fleet.toml, a fresh key per identity, data folders. Returns the addresses.
+
+    `passwords`: a folder of the home for the keystores' passwords, for pools that must not see them; none: beside the keys.
 
     Raises Misconfigured where the home has a fleet.toml already.
     """
@@ -71,7 +77,9 @@ def create_fleet_home(
             write_keystore(home / key)
         addresses.append(public_part(home / key)[0])
         (home / miner.data).mkdir(parents=True, exist_ok=True)
-        identities.append(_IDENTITY.format(name=toml(miner.name), key=toml(str(key)), data=toml(str(miner.data))))
+        further = f"password_file = {toml(_set_apart(home, key, passwords))}\n" if passwords else ""
+        words = {"name": toml(miner.name), "key": toml(key), "data": toml(miner.data)}
+        identities.append(_IDENTITY.format(**words, further=further))
     (home / "fleet.toml").write_text(
         _FLEET.format(
             backend=toml(consortium.backend if consortium else "http://127.0.0.1:3000"),
@@ -102,6 +110,14 @@ def write_private(path: Path, text: str) -> None:
     handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(handle, "w") as file:
         file.write(text)
+
+
+def _set_apart(home: Path, key: Path, passwords: Path) -> Path:
+    """Moves a keystore's password into a folder of its own; returns its place in the home."""
+    place = passwords / key.with_suffix(".password").name
+    (home / passwords).mkdir(parents=True, exist_ok=True)
+    (home / key).with_suffix(".password").rename(home / place)
+    return place
 
 
 def _refuse_existing(home: Path) -> None:

@@ -9,7 +9,6 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from cli.broker import embedded_broker
 from cli.consortium import Consortium, Party, read_roster, write_consortium
@@ -17,39 +16,16 @@ from cli.homes import create_party_home
 from cli.init import write_sample_digits
 from cli.ports import claim_port
 from cli.programs import Program, party_workers, service
+from cli.task_document import Wanted, first_round, fresh_model, keep_plan, model_file
 from cli.up import run_programs
+from cli.upgrading import upgrade_own_ledger
 from pipeline.errors import Misconfigured
-from pipeline.protocol.encodings import PROTOCOL, sha256, to_hex
-from pipeline.protocol.signing import SecretKey
 from pipeline.protocol.task import Architecture
 from pipeline.settings import load
 from pipeline.stores.keys import open_keystore, public_part, write_keystore
 
 #: Fewer, and a sum with one's own part taken away shows the others'.
 LEAST_MINERS = 3
-#: Where the logarithm of a packed sum is cheap for every kernel.
-_COMFORTABLE_PACKED = 2**30
-_SCALE, _CLIP, _LEVEL = 50, 0.06, 3
-_FIRST_MODEL_SEED = 1
-
-
-@dataclass(frozen=True, kw_only=True)
-class Plan:
-    """What the publisher is to ask for."""
-
-    task_id: str
-    dataset: str
-    rounds: int
-    min_miners: int
-    ratio: float
-    #: Coordinates a point; None: as many as keep the logarithm cheap.
-    pack: int | None
-    expected_accuracy: float
-    #: Whether rounds go on to the last one although the accuracy was reached.
-    all_rounds: bool = False
-    epochs: int = 5
-    learning_rate: float = 0.1
-    timeout: int = 3600
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,7 +49,7 @@ class Localnet:
 
 def prepare(
     home: Path,
-    plan: Plan | None,
+    plan: Wanted | None,
     roster: Sequence[str] | int,
     ports: Ports,
     validation: Path,
@@ -96,14 +72,17 @@ def prepare(
     broker = embedded_broker(home, "network-broker")
     consortium = Consortium(
         backend=f"http://127.0.0.1:{backend_port}",
-        publisher=_party(home / "publisher", publisher_port),
-        aggregator=_party(home / "aggregator", aggregator_port),
+        publisher=party(home / "publisher", f"http://127.0.0.1:{publisher_port}"),
+        aggregator=party(home / "aggregator", f"http://127.0.0.1:{aggregator_port}"),
         miners=addresses,
     )
-    _write_homes(home, consortium, validation, extra or {})
+    broker_url = (home / "broker" / "url").read_text().strip()
+    write_homes(home, consortium, validation.absolute(), {"broker_url": broker_url, **(extra or {})})
     write_consortium(home / "consortium.json", consortium)
+    for name in ("backend", "publisher", "aggregator"):
+        upgrade_own_ledger(load(home / name))
     if plan is not None:
-        _plan_task(home / "publisher", consortium, plan, open_keystore(*_keystore(home / "publisher")))
+        plan_task(home / "publisher", consortium, plan)
     return Localnet(
         consortium=consortium,
         programs=[
@@ -118,14 +97,6 @@ def prepare(
     )
 
 
-def packing(max_miners: int, pack: int | None) -> int:
-    """The coordinates a point: as wished, or as many as keep the logarithm of their sum cheap."""
-    if pack is not None:
-        return pack
-    base = 2 * max_miners * _LEVEL + 1
-    return max(count for count in range(1, 41) if count == 1 or base**count <= _COMFORTABLE_PACKED)
-
-
 def _make_keys(folder: Path, count: int) -> list[str]:
     paths = [folder / f"miner-{number}.json" for number in range(1, count + 1)]
     return [public_part(path if path.exists() else write_keystore(path))[0] for path in paths]
@@ -135,20 +106,21 @@ def _keystore(home: Path) -> tuple[Path, Path]:
     return home / "key.json", home / "key.password"
 
 
-def _party(home: Path, port: int) -> Party:
+def party(home: Path, url: str) -> Party:
+    """A party of this home, with a fresh key where it has none."""
     keystore, password = _keystore(home)
     if not keystore.exists():
         write_keystore(keystore)
     key = open_keystore(keystore, password)
-    return Party(address=key.address, public_key=key.public_key, url=f"http://127.0.0.1:{port}")
+    return Party(address=key.address, public_key=key.public_key, url=url)
 
 
-def _write_homes(home: Path, consortium: Consortium, validation: Path, extra: Mapping[str, object]) -> None:
+def write_homes(home: Path, consortium: Consortium, validation: Path, extra: Mapping[str, object]) -> None:
+    """Writes the three parties' fleet.toml. `extra`: further settings of all of them."""
     trust: dict[str, object] = {
         "backend_url": consortium.backend,
         "trusted_publishers": [consortium.publisher.address],
         "trusted_aggregators": [consortium.aggregator.address],
-        "broker_url": (home / "broker" / "url").read_text().strip(),
         "poll_seconds": 1.0,
         "sweep_seconds": 1.0,
         **extra,
@@ -156,50 +128,18 @@ def _write_homes(home: Path, consortium: Consortium, validation: Path, extra: Ma
     key: dict[str, object] = {"party_key": "key.json"}
     create_party_home(home / "backend", "backend", trust | {"party_url": consortium.backend})
     create_party_home(home / "publisher", "publisher", trust | key | {"party_url": consortium.publisher.url})
-    measured: dict[str, object] = {"party_url": consortium.aggregator.url, "validation_data": validation.absolute()}
+    measured: dict[str, object] = {"party_url": consortium.aggregator.url, "validation_data": validation}
     create_party_home(home / "aggregator", "aggregator", trust | key | measured)
 
 
-def _plan_task(home: Path, consortium: Consortium, plan: Plan, publisher: SecretKey) -> None:
-    import torch
-
-    from pipeline.learning.architectures import build
-    from pipeline.learning.checkpoints import dimension_of
-    from pipeline.learning.model_file import write_model
-    from tasks.publishing import plan as store_plan
-
-    architecture = Architecture(name="cnn", kwargs={})
-    # The first model is public anyway: the same one every time makes runs comparable.
-    torch.manual_seed(_FIRST_MODEL_SEED)
-    state = build(architecture).state_dict()
-    model = write_model(state, architecture)
-    document: dict[str, Any] = {
-        "protocol": PROTOCOL,
-        "taskID": plan.task_id,
-        "round": 1,
-        "dataset": plan.dataset,
-        "dimension": dimension_of(state),
-        "modelURL": f"{consortium.backend}/models/{sha256(model).hex()}",
-        "modelSHA256": to_hex(sha256(model)),
-        "architecture": {"name": architecture.name, "kwargs": architecture.kwargs},
-        "aggregatorPublicKey": consortium.aggregator.public_key,
-        "tpPublicKey": publisher.public_key,
-        "aggregatorURL": consortium.aggregator.url,
-        "publisherURL": consortium.publisher.url,
-        "miners": consortium.miners,
-        "minMiners": plan.min_miners,
-        "maxMiners": len(consortium.miners),
-        "training": {"epochs": plan.epochs, "batchSize": 16, "optimizer": "sgd", "learningRate": plan.learning_rate},
-        "compression": {"ratio": plan.ratio},
-        "quantization": {"scale": _SCALE, "clip": _CLIP, "pack": packing(len(consortium.miners), plan.pack)},
-        "expectedAccuracy": plan.expected_accuracy,
-        "maxRounds": plan.rounds,
-        "timeout": plan.timeout,
-    }
-    store_plan(load(home), document=document, model=model, ratios=None, stop_at_expected=not plan.all_rounds)
+def plan_task(home: Path, consortium: Consortium, wanted: Wanted) -> None:
+    """Keeps the plan in the publisher's ledger; the same again is no change."""
+    model = fresh_model(Architecture(name="cnn", kwargs={}))
+    file = model_file(model)
+    keep_plan(home, wanted, first_round(wanted, consortium, file, model.architecture, model.dimension), file)
 
 
-def run_localnet(home: Path, plan: Plan, roster: Path | int, ports: Ports, validation: Path | None) -> None:
+def run_localnet(home: Path, plan: Wanted, roster: Path | int, ports: Ports, validation: Path | None) -> None:
     """`flfleet localnet`: prepares the network and keeps it running until Ctrl-C. Raises Misconfigured."""
     if validation is None:
         if plan.dataset != "mnist":

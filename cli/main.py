@@ -2,7 +2,23 @@
 
 import typer
 
-from cli.commands import bench, checking, consent, control, data, fleet, keys, local, retrain, runs, tasks
+from cli.commands import (
+    bench,
+    checking,
+    compose,
+    consent,
+    control,
+    data,
+    fleet,
+    health,
+    keys,
+    local,
+    publish,
+    retrain,
+    runs,
+    serve,
+    tasks,
+)
 from cli.console import ERR, Exit
 from pipeline.errors import FleetError, Misconfigured, Retryable
 
@@ -12,9 +28,18 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     help="A fleet of federated-learning miners on Celery: train on private data, send only encrypted updates.",
 )
-for commands in (local, fleet, checking, retrain, control, consent):
+for commands in (local, fleet, serve, checking, publish, retrain, control, consent):
     app.add_typer(commands.app)
-for name, group in {"tasks": tasks, "runs": runs, "keys": keys, "data": data, "bench": bench}.items():
+GROUPS = {
+    "compose": compose,
+    "tasks": tasks,
+    "runs": runs,
+    "keys": keys,
+    "data": data,
+    "health": health,
+    "bench": bench,
+}
+for name, group in GROUPS.items():
     app.add_typer(group.app, name=name)
 
 

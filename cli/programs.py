@@ -2,14 +2,21 @@
 
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from pydantic import SecretStr
+
+from network.guard import LOOPBACK as LOOPBACK_NAMES
+from network.guard import USER
+from pipeline.errors import Misconfigured
 from pipeline.stages.contract import Stage
 from tasks.app import AGGREGATE, CONTROL, PUBLISH, RETRAIN, VERIFY
 
 #: Pools that read more queues than the one of their name.
 _QUEUES = {Stage.TRAIN.value: f"{Stage.TRAIN},{RETRAIN}"}
+
+LOOPBACK = "127.0.0.1"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,25 +54,42 @@ def beat(home: Path, name: str = "beat") -> Program:
     return Program(name=name, command=(*command, "--loglevel", "INFO"), home=home, environment={"FLFLEET_POOL": "beat"})
 
 
-def service(home: Path, name: str, port: int) -> Program:
-    """One of the other parties' HTTP services, on loopback."""
-    target = ("--factory", f"network.{name}:create_app", "--host", "127.0.0.1", "--port", str(port))
+def service(home: Path, name: str, port: int, host: str = LOOPBACK) -> Program:
+    """One of the HTTP services; what lies outside loopback is for a container or a proxy to guard."""
+    target = ("--factory", f"network.{name}:create_app", "--host", host, "--port", str(port))
     command = (sys.executable, "-m", "uvicorn", *target, "--no-access-log")
     return Program(name=name, command=command, home=home, priority=300, environment={"FLFLEET_POOL": name})
 
 
-def flower(home: Path, port: int) -> Program:
-    """Flower, bound to loopback: its /metrics and /healthcheck stay open whatever the auth."""
+def fleet_page(home: Path, port: int, host: str = LOOPBACK) -> Program:
+    """The fleet page and its metrics. Beyond loopback it asks for the password of the setting `page_password`."""
+    page = service(home, "fleet", port, host)
+    return replace(page, name="fleet-page", priority=500)
+
+
+def flower(home: Path, port: int, host: str = LOOPBACK, password: SecretStr | None = None) -> Program:
+    """Flower. Beyond loopback it asks for a password; its /metrics and /healthcheck stay open even then.
+
+    Raises Misconfigured where it is to listen beyond loopback and there is no password.
+    """
+    environment = {"FLFLEET_POOL": "flower"}
+    if password is not None:
+        # Flower reads it there; an argument would be in every list of processes.
+        environment["FLOWER_BASIC_AUTH"] = f"{USER}:{password.get_secret_value()}"
+    elif host not in LOOPBACK_NAMES:
+        raise Misconfigured(f"Flower is to listen on {host}: set FLFLEET_PAGE_PASSWORD first (user {USER})")
     state = str(home / "run" / "flower.db")
     options = (
-        "--address=127.0.0.1",
+        f"--address={host}",
         f"--port={port}",
         "--persistent=True",
         f"--db={state}",
         "--state_save_interval=10000",
+        # What a person looks for: which stage of whose run, and how far it is.
+        "--tasks-columns=name,args,state,result,received,runtime,worker,uuid",
     )
     command = (sys.executable, "-m", "celery", "-A", "tasks.app", "flower", *options)
-    return Program(name="flower", command=command, home=home, environment={"FLFLEET_POOL": "flower"})
+    return Program(name="flower", command=command, home=home, environment=environment)
 
 
 def fleet(home: Path, workers: Mapping[str, int]) -> list[Program]:

@@ -23,7 +23,8 @@ A setting is read from the environment, else from `fleet.toml` in the home folde
 what is wrong and what to set.
 
 In the environment a list is written with commas (`0xab..,0xcd..`), a table as JSON (`{"train": 2}`). In `fleet.toml` both are
-TOML's own. Secrets are files or environment variables, never options of a command.
+TOML's own. Secrets are files or environment variables, never options of a command: every setting that is a text or a secret may
+lie in a file that a variable names, `FLFLEET_LEDGER_URL_FILE=/run/secrets/ledger_url`, as container engines mount secrets.
 """
 _MINERS = """\
 ## `[[miner]]`
@@ -92,4 +93,7 @@ def _kind(annotation: Any) -> str:
 
 
 if __name__ == "__main__":
-    sys.stdout.write(page())
+    from cli.command_reference import commands_page, exits_page
+
+    PAGES = {"settings": page, "commands": commands_page, "exits": exits_page}
+    sys.stdout.write(PAGES[sys.argv[1] if len(sys.argv) > 1 else "settings"]())

@@ -66,6 +66,7 @@ def _run_json(run: Run) -> dict[str, Any]:
         "attempts": run.attempts,
         "error": run.error,
         "seconds": dict(run.seconds),
+        "privacy": run.figures.get("privacy"),
         "updatedAt": run.updated_at,
     }
 
@@ -80,7 +81,7 @@ def _refusal_json(refusal: Refusal) -> dict[str, Any]:
 
 
 def _runs_table(runs: Sequence[Run]) -> Table:
-    table = Table("task", "round", "miner", "state", "stage", "tries", "updated", "error", title="runs")
+    table = Table("task", "round", "miner", "state", "stage", "tries", "updated", "epsilon", "error", title="runs")
     for run in runs:
         colour = _COLOURS.get(run.state, "default")
         updated = datetime.fromtimestamp(run.updated_at, UTC).strftime("%m-%d %H:%M:%S")
@@ -94,9 +95,16 @@ def _runs_table(runs: Sequence[Run]) -> Table:
             stage,
             str(run.attempts),
             updated,
+            _epsilon(run),
             escape(run.error or ""),
         )
     return table
+
+
+def _epsilon(run: Run) -> str:
+    """What the training spent of its samples' privacy; a dash where it promised none."""
+    spent = run.figures.get("privacy")
+    return f"{spent['epsilon']:.2f}" if spent else "-"
 
 
 def _refusals_table(refusals: Sequence[Refusal]) -> Table:

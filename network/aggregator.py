@@ -14,6 +14,7 @@ from starlette.concurrency import run_in_threadpool
 from network.answers import JSON, MSGPACK, NotFound, TooLarge, ask_again, body, check_name, json_text, refused, service
 from network.page import Page
 from network.round_view import task_state
+from network.site import static
 from network.verdicts import Verdicts, add_routes
 from network.waiting import answer_of, hint
 from pipeline.aggregation.collect import check_header
@@ -149,5 +150,5 @@ def create_app() -> FastAPI:
     add_routes(app, Verdicts(desk))
     app.add_api_route("/aggregator", page.whole, methods=["GET"])
     app.add_api_route("/aggregator/panel", page.panel, methods=["GET"])
-    app.add_api_route("/aggregator/static/{name}", page.static, methods=["GET"])
+    app.add_api_route("/aggregator/static/{name}", static, methods=["GET"])
     return app

@@ -1,32 +1,18 @@
 """The aggregator's page: what section 7 tells machines, for a person. Nothing on it comes from elsewhere."""
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from fastapi import Response
-from fastapi.responses import FileResponse, HTMLResponse
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-from network.answers import NotFound
 from network.plot import accuracy_plot
 from network.round_view import task_state
+from network.site import Site
 from pipeline.protocol.block import Block
 from pipeline.protocol.vote import majority
 from pipeline.stores.rounds import MOVING, Round, RoundLedger, RoundState
 from pipeline.stores.verdicts import VerdictLedger
 
-_WEB = Path(__file__).parent / "web"
-_STATIC = {"style.css": "text/css", "page.js": "text/javascript", "icon.svg": "image/svg+xml"}
-_HEADERS = {
-    "Content-Security-Policy": (
-        "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self'; "
-        "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-    ),
-    "X-Content-Type-Options": "nosniff",
-    "Referrer-Policy": "no-referrer",
-    "Cache-Control": "no-store",
-}
 #: What closing a round leaves behind, in order: the ledger's column, and the step's name for a person.
 _STEPS = (
     ("request_hash", "Request"),
@@ -44,9 +30,7 @@ class Page:
 
     def __init__(self, rounds: RoundLedger, verdicts: VerdictLedger) -> None:
         self._rounds, self._verdicts = rounds, verdicts
-        self._templates = Environment(loader=FileSystemLoader(_WEB), autoescape=True, undefined=StrictUndefined)
-        self._templates.filters["percent"] = lambda value: "–" if value is None else f"{value:.2%}"
-        self._templates.filters["thousands"] = lambda value: f"{value:,}".replace(",", "\u202f")
+        self._site = Site()
 
     def whole(self) -> Response:
         """The page."""
@@ -56,18 +40,12 @@ class Page:
         """The part that changes."""
         return self._render("panel.html")
 
-    def static(self, name: str) -> Response:
-        """The page's own files."""
-        if name not in _STATIC:
-            raise NotFound(f"no file {name[:64]!r}")
-        return FileResponse(_WEB / name, media_type=_STATIC[name], headers={"X-Content-Type-Options": "nosniff"})
-
     def _render(self, template: str) -> Response:
         by_task: dict[str, list[Round]] = {}
         for found in self._rounds.all():
             by_task.setdefault(found.row.task_id, []).append(found)
         tasks = [_task_view(rounds, self._verdicts) for rounds in by_task.values()]
-        return HTMLResponse(self._templates.get_template(template).render(tasks=tasks), headers=_HEADERS)
+        return self._site.render(template, tasks=tasks)
 
 
 def _task_view(rounds: Sequence[Round], verdicts: VerdictLedger) -> dict[str, Any]:

@@ -1,15 +1,17 @@
 """Every setting: environment (prefix `FLFLEET_`) over `fleet.toml` in the home folder over the defaults here.
 
-The only place that reads the environment. Secrets are files or environment variables, never arguments.
+The only place that reads the environment. Secrets are files or environment variables, never arguments: `FLFLEET_BROKER_URL_FILE`
+names a file that holds what `FLFLEET_BROKER_URL` would, and so for every setting that is a text.
 """
 
 import os
 import tomllib
 from functools import lru_cache
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
+from pydantic.fields import FieldInfo
 from pydantic_settings import (
     BaseSettings,
     NoDecode,
@@ -23,6 +25,8 @@ from pipeline.errors import Misconfigured
 #: A list that the environment writes with commas.
 CommaList = Annotated[list[str], NoDecode]
 DEFAULT_HOME = Path("fleet")
+#: Far above any URL or key: whatever is larger is not the file that was meant.
+_MAX_FILE_BYTES = 64 * 1024
 
 
 class MinerSettings(BaseModel):
@@ -36,6 +40,25 @@ class MinerSettings(BaseModel):
     password_file: Path | None = Field(
         None, description="File with the keystore's password; none: the key's path with the ending `.password`"
     )
+
+
+class FileSource(PydanticBaseSettingsSource):
+    """Texts and secrets from files that the environment names: `FLFLEET_<NAME>_FILE`, as container engines mount secrets."""
+
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
+        """The file's content, or None where no file is named."""
+        variable = f"{self.config.get('env_prefix', '')}{field_name.upper()}"
+        path = os.environ.get(f"{variable}_FILE")
+        if path is None or not _is_text(field):
+            return None, field_name, False
+        if variable in os.environ:
+            raise Misconfigured(f"{variable} and {variable}_FILE are both set; keep one")
+        return _read_secret(path, f"{variable}_FILE"), field_name, False
+
+    def __call__(self) -> dict[str, Any]:
+        """Every setting that a file holds. Raises Misconfigured for a file that cannot be read."""
+        found = {name: self.get_field_value(field, name)[0] for name, field in self.settings_cls.model_fields.items()}
+        return {name: value for name, value in found.items() if value is not None}
 
 
 class Settings(BaseSettings):
@@ -76,7 +99,7 @@ class Settings(BaseSettings):
     approval: bool = Field(
         False, description="A person approves every task before it trains: flfleet tasks list, approve, refuse"
     )
-    max_epsilon: dict[str, float] = Field(
+    privacy_budget: dict[str, float] = Field(
         {},
         description="Most epsilon that the submissions over a data set may spend together, by data set and identity; "
         "`*` for all others. A training that states no epsilon is then not sent",
@@ -95,6 +118,11 @@ class Settings(BaseSettings):
     max_batch_size: int = Field(4096, ge=1, description="Largest batch that a task may ask for")
     max_training_seconds: float = Field(24 * 3600.0, gt=0, description="Longest training")
     validation_share: float = Field(0.1, ge=0, lt=1, description="Part of the data held back from training")
+    max_epsilon: float | None = Field(
+        None,
+        gt=0,
+        description="Largest epsilon that one training may spend; where set, tasks without training.dp are refused",
+    )
     device: str = Field("auto", description="auto, cpu, cuda or cuda:N")
     training_seed: int | None = Field(None, description="Fixed randomness for tests and the demo; none in production")
     http_timeout_seconds: float = Field(30.0, gt=0, description="Connect and read time-out of every request")
@@ -160,6 +188,18 @@ class Settings(BaseSettings):
     miner_private_key: SecretStr | None = Field(None, description="A single identity's secret key in hex")
     miner: list[MinerSettings] = Field([], description="Identities; [[miner]] tables in fleet.toml")
 
+    # What people look at
+    page_password: SecretStr | None = Field(
+        None,
+        description="Password (user `flfleet`) of fleet page, metrics and Flower; none: they answer on loopback only",
+    )
+    otel_endpoint: str | None = Field(
+        None, description="OpenTelemetry collector (OTLP over HTTP) that gets a span for every stage; extra `otel`"
+    )
+    sentry_dsn: SecretStr | None = Field(
+        None, description="Sentry project that gets errors, scrubbed of keys; extra `sentry`"
+    )
+
     # A publisher's, an aggregator's or a backend's own
     party_key: Path | None = Field(None, description="Keystore of this party")
     party_url: str | None = Field(None, description="Address under which others reach this party")
@@ -188,9 +228,10 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Environment first, then fleet.toml of the home folder."""
+        """Environment first, then the files it names, then fleet.toml of the home folder."""
         home = init_settings().get("home") or os.environ.get("FLFLEET_HOME") or DEFAULT_HOME
-        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls, toml_file=Path(home) / "fleet.toml")
+        toml = TomlConfigSettingsSource(settings_cls, toml_file=Path(home) / "fleet.toml")
+        return init_settings, env_settings, FileSource(settings_cls), toml
 
     def path(self, relative: Path | str) -> Path:
         """A path of the settings, relative ones taken from the home folder."""
@@ -220,6 +261,24 @@ class Settings(BaseSettings):
     def cache(self) -> Path:
         """Folder of what can be made again: compiled kernels, curve tables, data sets ready for training."""
         return self.path(self.cache_dir or "cache")
+
+
+def _is_text(field: FieldInfo) -> bool:
+    """Whether the setting is one text, secret or not."""
+    return bool({str, SecretStr} & {field.annotation, *get_args(field.annotation)})
+
+
+def _read_secret(path: str, variable: str) -> str:
+    try:
+        with Path(path).open("rb") as file:
+            data = file.read(_MAX_FILE_BYTES + 1)
+        if len(data) > _MAX_FILE_BYTES:
+            raise Misconfigured(f"{variable}: {path} is larger than {_MAX_FILE_BYTES} bytes")
+        return data.decode().strip()
+    except OSError as error:
+        raise Misconfigured(f"{variable}: {path} cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise Misconfigured(f"{variable}: {path} is not UTF-8 text") from None
 
 
 def load(home: Path | str | None = None) -> Settings:

@@ -17,6 +17,7 @@ from pipeline.errors import Misconfigured
 from pipeline.settings import Settings, current
 from pipeline.stages.contract import Stage
 from tasks.devices import pool_settings
+from tasks.heartbeat import Heartbeat
 from tasks.keeper import LeaseKeeper
 
 #: Queues besides the seven stages': control carries polls and sweeps, verify long audits that must not hold them up;
@@ -102,10 +103,10 @@ def configuration(settings: Settings, pool: str) -> dict[str, Any]:
             "health_check_interval": 25,
             "socket_timeout": 30,
         },
-        # For Flower. Not the one when a message is sent: it is a round trip more for every stage, and the ledger knows what is queued.
-        "worker_send_task_events": True,
+        # Only while somebody looks: Flower asks the workers for them every five seconds. They cost a worker's main process as
+        # much as all else that it does. Never the one when a message is sent: the ledger knows what is queued.
+        "worker_send_task_events": False,
         "task_send_sent_event": False,
-        "task_track_started": True,
         # A deploy's TERM (remapped to QUIT) gives a stage a moment to end, then requeues it.
         "worker_soft_shutdown_timeout": 3.0,
         "worker_hijack_root_logger": False,
@@ -113,6 +114,8 @@ def configuration(settings: Settings, pool: str) -> dict[str, Any]:
             **{f"flfleet.{stage}": {"time_limit": time_limit(settings, stage)} for stage in Stage},
             "flfleet.retrain": {"time_limit": time_limit(settings, Stage.TRAIN)},
         },
+        # Its ticks are the heartbeat that a liveness probe looks at.
+        "beat_scheduler": "tasks.heartbeat:BeatingScheduler",
         "beat_schedule": beat_schedule.timetable(settings),
         "beat_schedule_filename": str(settings.path(f"beat-{'-'.join(settings.roles)}.db")),
         # No beat entry may pile up behind a stopped worker: each carries its own expiry (see the timetable).
@@ -136,6 +139,7 @@ app = Celery(
     amqp="tasks.connections:EagerAMQP",
 )
 app.steps["worker"].add(LeaseKeeper)
+app.steps["consumer"].add(Heartbeat)
 app.config_from_object(configuration(current(), pool=os.environ.get("FLFLEET_POOL", "client")))
 
 
@@ -144,3 +148,21 @@ def _configure_logging(**_options: Any) -> None:
     from tasks.logs import configure  # logging is set up in workers and beat, not in every client
 
     configure()
+    _watch(current())
+
+
+def _watch(settings: Settings) -> None:
+    """Traces and error reports, in workers and beat, where a setting asks for them. Raises Misconfigured without the extra."""
+    try:
+        if settings.otel_endpoint:
+            from tasks import tracing
+
+            tracing.install()
+        if settings.sentry_dsn:
+            from tasks import incidents
+
+            incidents.install(settings.sentry_dsn.get_secret_value())
+    except ModuleNotFoundError as error:
+        raise Misconfigured(
+            f"{error.name} is missing: pip install 'flfleet[otel,sentry]', or unset the setting"
+        ) from None

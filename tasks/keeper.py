@@ -3,10 +3,14 @@
 A child renews its lease in a thread (tasks/leases.py), which stands still with it. The main process is another process: it
 knows which child has accepted which message, sees in /proc that the child runs, and lengthens the lease in its name. For a
 child that is gone, stopped, or done with its message it does nothing. A stage that hangs for good ends by its time limit.
+
+On the same occasion it says in the ledger that the worker is there, for the fleet page.
 """
 
 import os
+import socket
 import threading
+import time
 from typing import Any
 
 import structlog
@@ -17,8 +21,12 @@ from pipeline.errors import Misconfigured, Retryable
 from pipeline.settings import current
 from pipeline.stages.contract import Stage
 from pipeline.stores.owners import working
+from pipeline.stores.records import WorkerSeen
 from pipeline.stores.runs import RunLedger
+from tasks.devices import devices_in_words
 
+#: How often a worker says that it is there, where its leases are longer than three times that.
+PRESENCE_SECONDS = 10.0
 _STAGES = frozenset(f"flfleet.{stage}" for stage in Stage)
 #: Held while the ledger is open here. A fork waits for it: a child must not inherit a database connection.
 _ledger_open = threading.Lock()
@@ -41,7 +49,7 @@ class LeaseKeeper(bootsteps.StartStopStep):  # type: ignore[misc, unused-ignore]
         os.register_at_fork(
             before=_ledger_open.acquire, after_in_parent=_ledger_open.release, after_in_child=_ledger_open.release
         )
-        self._thread = threading.Thread(target=self._run, name="lease keeper", daemon=True)
+        self._thread = threading.Thread(target=self._run, args=(worker,), name="lease keeper", daemon=True)
         self._thread.start()
 
     def stop(self, _worker: Any) -> None:
@@ -50,19 +58,22 @@ class LeaseKeeper(bootsteps.StartStopStep):  # type: ignore[misc, unused-ignore]
         if self._thread is not None:
             self._thread.join()
 
-    def _run(self) -> None:
+    def _run(self, worker: Any) -> None:
         settings, ledger = current(), None
+        # Another party's worker has nothing to keep, and its ledger holds no runs.
+        if "miner" not in settings.roles:
+            return
         before: set[str] = set()
-        while not self._over.wait(settings.lease_seconds / 3):
+        started = time.time()
+        while True:
             now = active_stages()
             # A stage that was not there a third of a lease ago has more than two thirds left.
             work = [found for request, found in now.items() if request in before]
             before = set(now)
-            if not work:
-                continue
             with _ledger_open:
                 try:
                     ledger = ledger or RunLedger.open(settings)
+                    ledger.say_present(described(worker, started))
                     for run_id, owner in work:
                         if ledger.keep(run_id, owner):
                             _log.info("lease kept", run=run_id)
@@ -71,6 +82,23 @@ class LeaseKeeper(bootsteps.StartStopStep):  # type: ignore[misc, unused-ignore]
                 finally:
                     if ledger is not None:
                         ledger.close()
+            if self._over.wait(min(settings.lease_seconds / 3, PRESENCE_SECONDS)):
+                return
+
+
+def described(worker: Any, started_at: float) -> WorkerSeen:
+    """A worker's main process in words for people: where it is, on what it computes."""
+    pool = os.environ.get("FLFLEET_POOL", "client")
+    return WorkerSeen(
+        name=str(worker.hostname),
+        pool=pool,
+        host=socket.gethostname(),
+        pid=os.getpid(),
+        processes=int(worker.concurrency),
+        devices=devices_in_words(pool),
+        started_at=started_at,
+        seen_at=time.time(),
+    )
 
 
 def active_stages() -> dict[str, tuple[str, str]]:

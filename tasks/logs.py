@@ -3,11 +3,16 @@
 import logging
 import logging.handlers
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import structlog
+from celery.app.trace import LOG_RECEIVED, LOG_SUCCESS
 
 from pipeline.settings import current
+from pipeline.stages.contract import Stage
+
+_STAGES = frozenset(f"flfleet.{stage}" for stage in Stage)
 
 
 def configure(level: int = logging.INFO) -> None:
@@ -37,11 +42,17 @@ def configure(level: int = logging.INFO) -> None:
             ],
         )
     )
+    for name in ("celery.worker.strategy", "celery.app.trace"):
+        logging.getLogger(name).addFilter(is_news)
     root = logging.getLogger()
     root.handlers = [handler]
     if (path := current().log_file) is not None:
         root.handlers.append(_file(current().path(path), handler.formatter))
     root.setLevel(level)
+    for name in ("uvicorn", "uvicorn.error", "uvicorn.access"):
+        # It brings handlers of its own, and they write plain text.
+        logging.getLogger(name).handlers = []
+        logging.getLogger(name).propagate = True
 
 
 def _file(path: Path, formatter: logging.Formatter | None) -> logging.Handler:
@@ -53,3 +64,10 @@ def _file(path: Path, formatter: logging.Formatter | None) -> logging.Handler:
     handler = logging.handlers.WatchedFileHandler(path)
     handler.setFormatter(formatter)
     return handler
+
+
+def is_news(record: logging.LogRecord) -> bool:
+    """Whether a line of Celery's says more than ours: a stage's own begin and commit stand in the log with run, miner and time."""
+    if record.msg not in (LOG_RECEIVED, LOG_SUCCESS) or not isinstance(record.args, Mapping):
+        return True
+    return record.args.get("name") not in _STAGES

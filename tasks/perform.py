@@ -43,12 +43,14 @@ class StageTask(celery.Task):  # type: ignore[misc, unused-ignore]
         if claim is None or isinstance(exc, (Rejected, Misconfigured)):
             return  # written down already
         reason = traceback.format_exception_only(exc)[-1].strip()[:1000]
-        try:
-            state = ledger().fail(claim, reason, backoff(claim.attempts))
-        except (Fenced, Retryable) as error:
-            _log.warning("failure not written down", reason=str(error))
-        else:
-            _log.error("stage failed", state=state, reason=reason)
+        # What `perform` had bound is gone with it.
+        with structlog.contextvars.bound_contextvars(run=claim.run_id, stage=claim.stage.value, miner=claim.miner):
+            try:
+                state = ledger().fail(claim, reason, backoff(claim.attempts))
+            except (Fenced, Retryable) as error:
+                _log.warning("failure not written down", reason=str(error))
+            else:
+                _log.error("stage failed", state=state, reason=reason)
 
 
 def perform(task: celery.Task, run_id: str, stage: Stage) -> str:
@@ -192,7 +194,7 @@ def _go_on(task: celery.Task, claim: Claim, due: Stage | None, word: str) -> str
     """Another stage is due than the chain thinks: a chain of its own replaces it."""
     _stop(task, word)
     if due is not None:
-        start(claim.run_id, due, claim.token)
+        start(claim.run_id, due, claim.token, claim.label)
     return word
 
 

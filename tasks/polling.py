@@ -14,7 +14,7 @@ from pipeline.stages.contract import Stage
 from pipeline.stores.approvals import Approval, Verdict
 from pipeline.stores.controls import Control
 from pipeline.stores.keys import Identity
-from pipeline.stores.records import Refusal
+from pipeline.stores.records import Refusal, label_of
 from pipeline.stores.runs import RunLedger
 from tasks.app import app
 from tasks.chain import start
@@ -29,17 +29,21 @@ def poll() -> str:
     settings = current()
     found = open_tasks(settings.backend_url, timeout=settings.http_timeout_seconds)
     added = admit(found, list(miners().values()), settings, ledger())
-    for run_id in added:
-        start(run_id, next(iter(Stage)), token=0)
+    for run_id, label in added.items():
+        if settings.otel_endpoint:
+            from tasks.tracing import run_added  # an extra, where the setting asks for it
+
+            run_added(run_id, label)
+        start(run_id, next(iter(Stage)), token=0, label=label)
     return f"{len(found)} open, {len(added)} new runs"
 
 
 def admit(
     found: Iterable[Task | UnreadableTask], own: Sequence[Identity], settings: Settings, book: RunLedger
-) -> list[str]:
-    """Makes the runs that are to be made and writes the refusals down. Returns the new runs' ids."""
+) -> dict[str, str]:
+    """Makes the runs that are to be made and writes the refusals down. Returns the new runs' ids, and what people call them."""
     policy, addresses = policy_of(settings), frozenset(miner.address for miner in own)
-    added: list[str] = []
+    added: dict[str, str] = {}
     left = book.left_tasks()
     for task in found:
         if isinstance(task, UnreadableTask):
@@ -57,7 +61,7 @@ def admit(
                 _log.info("run held for approval", run=run_id, task=task.task_id, round=task.round)
             elif run_id is not None:
                 _log.info("run added", run=run_id, task=task.task_id, round=task.round, miner=miner.address)
-                added.append(run_id)
+                added[run_id] = label_of(task.task_id, task.round, miner.name)
     return added
 
 
@@ -73,6 +77,7 @@ def policy_of(settings: Settings) -> Policy:
         max_dimension=settings.max_dimension,
         allow_unsigned_tasks=settings.allow_unsigned_tasks,
         has_ipfs=bool(settings.ipfs_api or settings.ipfs_gateways),
+        max_epsilon=settings.max_epsilon,
     )
 
 

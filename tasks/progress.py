@@ -40,7 +40,7 @@ class Progress:
             self._send(progress)
 
     def _send(self, progress: Mapping[str, Any]) -> None:
-        text = ", ".join(f"{name} {value}" for name, value in progress.items())
+        text = in_words(progress)
         # Nothing is connected here: it knows what its transport raises, which comes through unmapped where an event is sent.
         away = self._task.app.connection_for_write().recoverable_connection_errors
         try:
@@ -48,3 +48,18 @@ class Progress:
             self._task.send_event("task-progress", retry=False, result=text)
         except (OperationalError, *away):
             return
+
+
+def in_words(progress: Mapping[str, Any]) -> str:
+    """Progress as Flower shows it: `epoch 3 of 5, loss 0.4123, GPU memory 41 %`."""
+    words = []
+    for name, value in progress.items():
+        if name == "gpuMemory":
+            words.append(f"GPU memory {value['used'] / value['total']:.0%}")
+        elif name == "epoch":
+            words.append(f"epoch {value} of {progress.get('epochs', '?')}")
+        elif name == "epochs":
+            continue
+        else:
+            words.append(f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}")
+    return ", ".join(words)

@@ -1,6 +1,6 @@
 """flfleet.sweep: a new chain for every run that nobody works on. It is what makes a lost message harmless."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import structlog
 from kombu.exceptions import OperationalError
@@ -24,20 +24,20 @@ def sweep() -> str:
     due = ledger().due_for_sweep(idle_seconds=IDLE_SWEEPS * current().sweep_seconds, depths=queue_depths())
     for run in due:
         _log.info("run driven again", run=run.run_id, stage=run.stage)
-        start(run.run_id, run.stage, run.token)
+        start(run.run_id, run.stage, run.token, run.label)
     hints = top_up()
     return f"{len(due)} driven again" + (f", {hints} hints to retrain" if hints else "")
 
 
-def queue_depths() -> Mapping[str, int] | None:
-    """Messages that wait in each stage's queue; None where the broker does not answer."""
+def queue_depths(queues: Iterable[str] = tuple(Stage)) -> Mapping[str, int] | None:
+    """Messages that wait in each queue; None where the broker does not answer."""
     connection = app.connection_for_read()
     try:
         with connection, connection.channel() as channel:
             # Declaring a queue that is there changes nothing, and answers with its length.
             return {
-                stage.value: channel.queue_declare(queue=stage.value, durable=True, auto_delete=False).message_count
-                for stage in Stage
+                str(queue): channel.queue_declare(queue=str(queue), durable=True, auto_delete=False).message_count
+                for queue in queues
             }
     except (OperationalError, *connection.recoverable_connection_errors) as error:
         _log.warning("queues not counted", reason=str(error))

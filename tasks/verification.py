@@ -36,7 +36,10 @@ def verify() -> str:
             by_task[run.task_hash].append(run)
     for task_hash, runs in by_task.items():
         try:
-            word = watch(watcher, ledger().task(task_hash), _sent(runs), time.time())
+            with watcher.book.watching(task_hash) as ours:
+                word = "another worker is at it"
+                if ours:
+                    word = watch(watcher, ledger().task(task_hash), _sent(runs), time.time())
         except FleetError as error:
             word = f"waits: {error}"
         _log.info("round watched", task=runs[0].task_id, round=runs[0].round, word=word)
@@ -65,7 +68,7 @@ def _watcher(_pid: int) -> Watcher:
 
     return Watcher(
         settings=settings,
-        book=WitnessLedger(open_database(settings.ledger)),
+        book=WitnessLedger(open_database(settings.ledger), lease_seconds=settings.lease_seconds),
         artifacts=artifacts(),
         kernel=own_kernel,
         key=_used_key,

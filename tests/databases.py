@@ -7,9 +7,11 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from sqlalchemy import text
+from alembic import command
+from sqlalchemy import Engine, text
 
-from pipeline.stores.database import open_database
+from pipeline.stores.database import open_database, transaction
+from pipeline.stores.migrations import configuration
 
 POSTGRES = os.environ.get("FLFLEET_TEST_POSTGRES_URL")
 KINDS = ["sqlite", "postgresql"]
@@ -39,3 +41,22 @@ def ledger_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
     """An empty ledger database of each kind."""
     with empty_database(request.param, tmp_path) as url:
         yield url
+
+
+def fill_from_before_revisions(engine: Engine) -> str:
+    """Makes the tables of the first schema, with one run, as a flfleet that knew no revisions left them. Returns the run's id."""
+    run = "00000000-0000-5000-8000-000000000000"
+    columns = (
+        "run_id, task_hash, task_id, round, dataset, model_sha256, miner, miner_name, state, stage, token, driven_at, "
+        "attempts, deadline, progress, created_at, updated_at"
+    )
+    values = (
+        f"'{run}', '0x00', 'task_001', 1, 'mnist', '00', '0x11', 'ward-7', 'queued', 'train', 3, 0, 1, 9, '{{}}', 0, 0"
+    )
+    with transaction(engine) as db:
+        command.upgrade(configuration(db), "0001")
+        db.execute(text("INSERT INTO tasks VALUES ('0x00', 'task_001', 1, '{}', 0)"))
+        db.execute(text(f"INSERT INTO runs ({columns}) VALUES ({values})"))
+        for table in ("schema_revision", "schema_floor"):
+            db.execute(text(f"DROP TABLE {table}"))
+    return run

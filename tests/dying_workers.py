@@ -81,3 +81,14 @@ def _dying(ledger: type, method: str, hits: Callable[[dict[str, Any]], bool], be
         return result
 
     setattr(ledger, method, dying)
+
+
+def miner_compresses(run_id: str, settings: dict[str, str], *, before: bool) -> None:
+    """Stage compress as a worker does it; dies with its artifacts written, `before` or right after the ledger names them."""
+    os.environ.update(settings)
+    import tasks.stages  # noqa: F401
+    from pipeline.stores.runs import RunLedger
+    from tasks.app import app
+
+    _dying(RunLedger, "commit", lambda _values: True, before)
+    app.tasks["flfleet.compress"].apply((run_id,))

@@ -1,14 +1,23 @@
 """The commands `flfleet bench`."""
 
+from enum import StrEnum
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from cli.commands.options import DEFAULT_HOME, Home, Json
-from cli.console import ERR, OUT
+from cli.console import ERR, OUT, Exit
 
 app = typer.Typer(invoke_without_command=True, help="Measure what is promised, beside its rivals.")
 Quick = Annotated[bool, typer.Option("--quick", help="A tenth of the work.")]
+
+
+class Encrypt(StrEnum):
+    """Which of the learning bench's sums go through the encryption."""
+
+    EVERY = "every"
+    SAMPLE = "sample"
 
 
 @app.callback()
@@ -82,3 +91,47 @@ def bench_retrain(
     rows = measure(runs, ERR.print)
     if json:
         OUT.print(dumps({"rows": [row.as_json() for row in rows]}), soft_wrap=True)
+
+
+@app.command("learning")
+def bench_learning(
+    workloads: Annotated[str, typer.Option(help="Networks, with commas: mlp, cnn, tumours.")] = "mlp,cnn,tumours",
+    seeds: Annotated[
+        int | None, typer.Option(min=1, help="At most so many seeds of each; default: all of its own.")
+    ] = None,
+    encrypt: Annotated[
+        Encrypt, typer.Option(help="Which sums go through the encryption; sample: rounds 1, 2 and the last.")
+    ] = Encrypt.SAMPLE,
+    results: Annotated[Path, typer.Option(help="Folder of measurements: what it holds is not measured again.")] = Path(
+        "learning-results"
+    ),
+    plot: Annotated[Path | None, typer.Option(help="Draw accuracy over bytes sent: an .svg or .png.")] = None,
+    flwr: Annotated[
+        Path | None, typer.Option(help="Folder of an environment with flwr; default: flwr beside the results.")
+    ] = None,
+    install_flwr: Annotated[
+        bool, typer.Option("--install-flwr", help="Make that environment first, where it is absent.")
+    ] = False,
+    json: Json = False,
+    home: Home = DEFAULT_HOME,
+) -> None:
+    """Measure accuracy and bytes at shares 1, 0.1, 0.03 and 0.01 beside dense FedAvg, own top-k and flwr.
+
+    Exits with 1 where a target is missed; a sweep that was stopped goes on where it was.
+
+    Example: flfleet bench learning --workloads tumours --seeds 2 --json
+    """
+    from cli.bench_learning import run_learning
+
+    met = run_learning(
+        [name.strip() for name in workloads.split(",") if name.strip()],
+        seeds,
+        results,
+        home,
+        every=encrypt is Encrypt.EVERY,
+        plot=plot,
+        flwr=flwr or results / "flwr",
+        install=install_flwr,
+        as_json=json,
+    )
+    raise typer.Exit(Exit.OK if met else Exit.FAILED)

@@ -15,7 +15,10 @@ app.add_typer(evidence, name="evidence")
 
 @app.command()
 def rewards(home: Home = DEFAULT_HOME, json: Json = False) -> None:
-    """Show what each identity was paid: its revealed score and its share of every settled round."""
+    """Show what each identity was paid: its revealed score and its share of every settled round.
+
+    Example: flfleet rewards --json
+    """
     from cli.verification import show_rewards
 
     show_rewards(home, as_json=json)
@@ -54,7 +57,10 @@ def evidence_show(
     home: Home = DEFAULT_HOME,
     json: Json = False,
 ) -> None:
-    """Show the blocks that this fleet found INVALID, and what is wrong with each."""
+    """Show the blocks that this fleet found INVALID, and what is wrong with each.
+
+    Example: flfleet evidence show 0x5f.. > evidence.json
+    """
     from cli.verification import show_evidence
 
     show_evidence(home, block, as_json=json)

@@ -23,6 +23,7 @@ def keys_new(
     password_file: PasswordFile = None,
     ask: Ask = False,
     home: Home = DEFAULT_HOME,
+    json: Json = False,
 ) -> None:
     """Make a key pair: an encrypted keystore and its password file; print the address.
 
@@ -30,7 +31,8 @@ def keys_new(
     """
     from cli.keys import given_password, store_key
 
-    _written(home, name, store_key(home, name, None, given_password(password_file, ask=ask, twice=True), password_file))
+    address = store_key(home, name, None, given_password(password_file, ask=ask, twice=True), password_file)
+    _written(home, name, address, as_json=json)
 
 
 @app.command("import")
@@ -39,6 +41,7 @@ def keys_import(
     keystore: Annotated[Path, typer.Argument(help="A Web3 keystore (JSON) of any wallet.", metavar="KEYSTORE")],
     password_file: PasswordFile = None,
     home: Home = DEFAULT_HOME,
+    json: Json = False,
 ) -> None:
     """Take a keystore over as an identity; its password comes from a file, or is asked for.
 
@@ -49,11 +52,15 @@ def keys_import(
 
     password = given_password(password_file, ask=password_file is None, twice=False)
     assert password is not None
-    _written(home, name, store_key(home, name, decrypted(keystore, password), password, password_file))
+    address = store_key(home, name, decrypted(keystore, password), password, password_file)
+    _written(home, name, address, as_json=json)
 
 
-def _written(home: Path, name: str, address: str) -> None:
-    OUT.print(address)
+def _written(home: Path, name: str, address: str, *, as_json: bool) -> None:
+    from json import dumps
+
+    key = str(home / "keys" / f"{name}.json")
+    OUT.print(dumps({"name": name, "address": address, "key": key}) if as_json else address, soft_wrap=True)
     ERR.print(
         f"{home / 'keys' / name}.json written. Add it to fleet.toml: "
         f'[[miner]] name = "{name}", key = "keys/{name}.json", data = ... (and password_file, where it lies elsewhere)',
@@ -64,7 +71,10 @@ def _written(home: Path, name: str, address: str) -> None:
 
 @app.command("show")
 def keys_show(home: Home = DEFAULT_HOME, json: Json = False) -> None:
-    """Show the addresses and public keys of this fleet's identities."""
+    """Show the addresses and public keys of this fleet's identities.
+
+    Example: flfleet keys show --json
+    """
     from cli.status import show_keys
 
     show_keys(home, as_json=json)

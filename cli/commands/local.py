@@ -52,14 +52,15 @@ def localnet(
 
     Example: flfleet localnet --miners 5, then flfleet init --consortium localnet/consortium.json --keys localnet/miners
     """
-    from cli.localnet import Plan, Ports, run_localnet
+    from cli.localnet import Ports, run_localnet
+    from cli.task_document import Wanted
 
-    plan = Plan(
+    plan = Wanted(
         task_id=task_id,
         dataset=dataset,
         rounds=rounds,
         min_miners=min_miners,
-        ratio=ratio,
+        shares=(1.0, ratio),
         pack=pack,
         expected_accuracy=expected_accuracy,
     )

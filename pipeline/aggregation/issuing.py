@@ -5,7 +5,7 @@ from pipeline.aggregation.publisher_desk import PublisherDesk
 from pipeline.errors import FleetError, Rejected
 from pipeline.protocol.function_key import KeyRequest
 from pipeline.protocol.strict import read_json
-from pipeline.stores.issued import Refusal
+from pipeline.stores.issued import MAX_ATTEMPTS, Refusal
 from pipeline.stores.leases import renewed
 from pipeline.stores.party_ledger import Conflict
 
@@ -17,6 +17,10 @@ def issue(desk: PublisherDesk, request_hash: str) -> None:
     """
     pending = desk.issued.claim(request_hash)
     if pending is None:
+        return
+    if pending.attempts >= MAX_ATTEMPTS:
+        reason = f"work on this request ended {pending.attempts} times without a result; the publisher's log says how"
+        desk.issued.refuse(request_hash, pending.token, Refusal(status=422, reasons=[reason], invalid=()))
         return
     request, token = KeyRequest.from_envelope(read_json(pending.envelope)), pending.token
     with renewed(lambda: desk.issued.renew(request_hash, token), desk.issued.lease_seconds):

@@ -12,16 +12,19 @@ window = [40, 400]          # centre and width for DICOM, in place of the files'
 label = "diagnosis"         # a table's columns: the class,
 group = "patient"           # who it belongs to (a group is held back whole or not at all),
 features = ["age", "bmi"]   # and the values, in the model's order; else all others as they stand
+class_weights = "balanced"  # in place of the task's: a list or "balanced"
+augmentation = [{name = "RandFlip", kwargs = {spatial_axis = 1}}]   # in place of the task's; [] is none
 """
 
 import math
 import tomllib
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
 from pipeline.errors import Misconfigured
+from pipeline.protocol.task import Training, Transform
 
 FILE_NAME = "dataset.toml"
 _LARGEST_SIDE = 16_384
@@ -42,6 +45,22 @@ class Description(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     label: str = "label"
     group: str | None = None
     features: list[str] | None = None
+    class_weights: str | list[float] | None = None
+    augmentation: list[Transform] | None = None
+
+    def prepares(self) -> dict[str, Any]:
+        """What decides how samples come out; how they are trained on is not part of a data set's digest."""
+        members = msgspec.to_builtins(self)
+        return {name: value for name, value in members.items() if name not in ("class_weights", "augmentation")}
+
+    def wishes(self, training: Training) -> Training:
+        """The task's training with what the operator wants in place of it."""
+        changes: dict[str, Any] = {}
+        if self.class_weights is not None:
+            changes["class_weights"] = self.class_weights
+        if self.augmentation is not None:
+            changes["augmentation"] = self.augmentation
+        return msgspec.structs.replace(training, **changes)
 
     @property
     def class_count(self) -> int | None:

@@ -11,7 +11,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +58,8 @@ class Dataset:
     held_back: Samples
     #: How many groups (patients) there are; None where the data do not say.
     groups: int | None = None
+    #: The operator's word about it.
+    description: Description = field(default_factory=Description)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -97,6 +99,7 @@ def open_dataset(
         training=Samples(x=x, y=y, rows=np.flatnonzero(~apart)),
         held_back=Samples(x=x, y=y, rows=np.flatnonzero(apart)),
         groups=None if files.groups is None else len(set(files.groups)),
+        description=description,
     )
 
 

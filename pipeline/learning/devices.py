@@ -1,5 +1,7 @@
 """Where a network is computed."""
 
+from typing import Any
+
 import torch
 
 from pipeline.errors import Misconfigured
@@ -21,3 +23,15 @@ def choose_device(name: str) -> torch.device:
             f"FLFLEET_DEVICE is {name!r}, but this process sees {count} CUDA device(s); auto takes what is there"
         )
     return device
+
+
+def memory_of(device: torch.device) -> dict[str, Any]:
+    """What a training's progress says of its GPU: `gpuMemory` {device, name, used, total} in bytes, of all its processes."""
+    if device.type != "cuda":
+        return {}
+    free, total = torch.cuda.mem_get_info(device)
+    properties = torch.cuda.get_device_properties(device)
+    # Every process of the pool calls its own GPU cuda:0; the card's own id tells them apart.
+    return {
+        "gpuMemory": {"device": str(properties.uuid), "name": properties.name, "used": total - free, "total": total}
+    }

@@ -10,6 +10,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from pipeline.errors import Rejected
+from pipeline.learning.augmentation import augmentation_problems
+from pipeline.learning.privacy import privacy_problems
 from pipeline.protocol.task import Training
 
 OPTIMIZERS: Mapping[str, Callable[..., torch.optim.Optimizer]] = {
@@ -65,6 +67,8 @@ def problems(training: Training) -> list[str]:
         found.append(f"clipNorm must be above 0, got {training.clip_norm}")
     if training.patience is not None and training.patience < 1:
         found.append(f"patience must be at least 1, got {training.patience}")
+    found += augmentation_problems(training.augmentation)
+    found += privacy_problems(training)
     weights = training.class_weights
     if isinstance(weights, str) and weights != "balanced":
         found.append(f"classWeights must be a list or 'balanced', got {weights[:40]!r}")

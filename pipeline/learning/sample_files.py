@@ -62,7 +62,7 @@ def check_classes(files: SampleFiles, classes: int, whose: str) -> None:
 def digest(files: SampleFiles, description: Description) -> str:
     """SHA-256 in hex over names, labels, groups, contents and what the description does to them."""
     total = hashlib.sha256(b"flfleet data set 2\n")
-    total.update(msgspec.json.encode(description))
+    total.update(msgspec.json.encode(description.prepares()))
     for content in files.content_hashes():
         total.update(content.encode() + b"\n")
     groups: Sequence[str | None] = files.groups or [None] * len(files.names)

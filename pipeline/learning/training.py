@@ -16,10 +16,13 @@ from numpy.typing import NDArray
 from torch import nn
 
 from pipeline.errors import Misconfigured, Rejected
+from pipeline.learning.augmentation import Augmentation
 from pipeline.learning.checkpoints import flatten
 from pipeline.learning.datasets import Dataset
+from pipeline.learning.devices import memory_of
 from pipeline.learning.evaluation import BATCH_SIZE, measure
 from pipeline.learning.gradients import accumulate, clip, pull
+from pipeline.learning.privacy import PrivateSteps
 from pipeline.learning.recipe import OPTIMIZERS as OPTIMIZERS
 from pipeline.learning.recipe import SCHEDULES, Loss, make_optimiser, problems
 from pipeline.learning.training_checkpoint import Metrics, restore_checkpoint, write_checkpoint
@@ -37,6 +40,8 @@ class Limits:
     max_batch_size: int
     #: Of one attempt; the training then ends with what it has learnt.
     max_seconds: float
+    #: Largest epsilon that a training may spend on the samples; None: none is asked for.
+    max_epsilon: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,6 +60,8 @@ class Trained:
     seconds: float
     #: Where the operator's limits cut the task's wishes, in sentences.
     limited: list[str]
+    #: Of differential privacy: epsilon, delta, noise, clip, steps, samplingRate, samples; None: the task asked for none.
+    privacy: dict[str, Any] | None = None
 
     @property
     def losses(self) -> list[float]:
@@ -87,7 +94,13 @@ def train(
     begun = time.monotonic()
     if threads is not None:
         torch.set_num_threads(threads)
+    training = dataset.description.wishes(training)
     _check(training, dataset)
+    if limits.max_epsilon is not None and training.dp is None:
+        raise Rejected("task's training has no dp, and this operator asks for it (FLFLEET_MAX_EPSILON)")
+    if training.dp is not None:
+        precision = None  # gradients of single samples are kept in float32
+    augment = Augmentation(training.augmentation, dataset.shape) if training.augmentation else None
     epochs, batch_size = min(training.epochs, limits.max_epochs), min(training.batch_size, limits.max_batch_size)
     limited = _limited(training, limits, dataset)
     # 128 bits of the system's randomness: who could guess the order of the samples could test guesses of samples.
@@ -98,13 +111,27 @@ def train(
     anchors = [parameter.detach().clone() for parameter in module.parameters()] if training.proximal else []
     optimiser = make_optimiser(module, training)
     loss = Loss(training, dataset.training.y[dataset.training.rows])
-    metrics = [] if resume is None else restore_checkpoint(resume, module, optimiser)
+    metrics, spent = ([], []) if resume is None else restore_checkpoint(resume, module, optimiser)
+    private = None
+    if training.dp is not None:
+        private = PrivateSteps(module, optimiser, training.dp, len(dataset.training), batch_size)
+        private.restore(spent)
+        private.check_budget(epochs - len(metrics), limits.max_epsilon)
+    network = module if private is None else private.module
     part, reported, out_of_time = batch_size, begun, False
+
+    def say(value: float) -> None:
+        report({"epoch": len(metrics), "epochs": epochs, "loss": value, **memory_of(device)})
 
     while len(metrics) < epochs and not out_of_time and not _is_enough(metrics, training.patience):
         rng = np.random.default_rng((secret, len(metrics)))
         torch.manual_seed(int(rng.integers(2**63)))  # dropout's
-        batches = list(_batches(rng.permutation(len(dataset.training)), batch_size))
+        if augment is not None:
+            augment.begin(int(rng.integers(2**32)))
+        if private is None:
+            batches = list(_batches(rng.permutation(len(dataset.training)), batch_size))
+        else:
+            batches = list(private.batches(rng))
         total, seen, started = 0.0, 0, time.monotonic()
         module.train()
         for number, positions in enumerate(batches):
@@ -115,7 +142,16 @@ def train(
                 group["lr"] = rate
 
             x, y = dataset.training.take(positions)
-            value, fitted = accumulate(module, loss, x, y, part=part, device=device, precision=precision)
+            if augment is not None and len(y):
+                x = augment(x)
+            if private is not None:
+                private.begin()
+            if len(y):
+                value, fitted = accumulate(network, loss, x, y, part=part, device=device, precision=precision)
+            else:
+                assert private is not None, "only Poisson batches may be empty"
+                private.skip()
+                value, fitted = 0.0, part
             if fitted < part:
                 limited.append(f"batches computed in parts of {fitted}: more did not fit into the memory of {device}")
                 part = fitted
@@ -124,6 +160,8 @@ def train(
                     f"training: the loss is {value} in epoch {len(metrics) + 1}; the task's learning rate "
                     f"{training.learning_rate} is too high for this model, or the data's values are far out of range"
                 )
+            if private is not None:
+                private.privatise()
             if anchors:
                 pull(module, anchors, training.proximal)
             clip(module, training.clip_norm)
@@ -132,7 +170,7 @@ def train(
             total, seen, now = total + value * len(y), seen + len(y), time.monotonic()
             if now - reported >= _REPORT_SECONDS:
                 reported = now
-                report({"epoch": len(metrics), "epochs": epochs, "loss": total / seen})
+                say(total / max(seen, 1))
             if now - begun > limits.max_seconds:
                 out_of_time = True
                 limited.append(f"stopped in epoch {len(metrics) + 1} of {epochs} after {limits.max_seconds:g} s")
@@ -141,16 +179,18 @@ def train(
             right, held_loss = _measured(module, dataset, device, part if part < batch_size else BATCH_SIZE)
             metrics.append(
                 {
-                    "loss": total / seen,
+                    "loss": total / max(seen, 1),
                     "heldLoss": held_loss,
                     "heldAccuracy": right,
                     "learningRate": rate,
                     "seconds": round(time.monotonic() - started, 3),
                 }
             )
-            report({"epoch": len(metrics), "epochs": epochs, "loss": total / seen})
+            say(total / max(seen, 1))
             if len(metrics) < epochs:
-                save(write_checkpoint(module, optimiser, metrics))
+                save(write_checkpoint(module, optimiser, metrics, () if private is None else private.history))
+    if private is not None:
+        private.close()
     if len(metrics) < epochs and not out_of_time:
         limited.append(
             f"ended after epoch {len(metrics)} of {epochs}: no better in {training.patience} epochs (patience)"
@@ -173,6 +213,7 @@ def train(
         device=str(device),
         seconds=time.monotonic() - begun,
         limited=limited,
+        privacy=None if private is None else private.figures(),
     )
 
 

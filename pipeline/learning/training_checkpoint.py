@@ -13,20 +13,33 @@ from pipeline.errors import Corrupt
 Metrics = dict[str, float | None]
 
 
-def write_checkpoint(module: nn.Module, optimiser: torch.optim.Optimizer, metrics: Sequence[Metrics]) -> bytes:
-    """State of model and optimiser; there are as many metrics as epochs are done."""
+#: What privacy was spent: (noise multiplier, sampling rate, steps) in order.
+Spent = Sequence[tuple[float, float, int]]
+
+
+def write_checkpoint(
+    module: nn.Module, optimiser: torch.optim.Optimizer, metrics: Sequence[Metrics], spent: Spent = ()
+) -> bytes:
+    """State of model, optimiser and privacy's account; there are as many metrics as epochs are done."""
     sink = io.BytesIO()
-    state = {"model": module.state_dict(), "optimizer": optimiser.state_dict(), "metrics": list(metrics)}
+    state = {
+        "model": module.state_dict(),
+        "optimizer": optimiser.state_dict(),
+        "metrics": list(metrics),
+        "spent": list(spent),
+    }
     torch.save(state, sink)
     return sink.getvalue()
 
 
-def restore_checkpoint(data: bytes, module: nn.Module, optimiser: torch.optim.Optimizer) -> list[Metrics]:
-    """Puts model and optimiser back and returns the epochs so far. Raises Corrupt for what `write_checkpoint` did not write."""
+def restore_checkpoint(data: bytes, module: nn.Module, optimiser: torch.optim.Optimizer) -> tuple[list[Metrics], Spent]:
+    """Puts model and optimiser back and returns the epochs so far and what privacy they spent. Raises Corrupt for what `write_checkpoint` did not write."""
     try:
         state = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
         module.load_state_dict(state["model"])
         optimiser.load_state_dict(state["optimizer"])
-        return [{str(name): value for name, value in epoch.items()} for epoch in state["metrics"]]
+        metrics = [{str(name): value for name, value in epoch.items()} for epoch in state["metrics"]]
+        spent = [(float(noise), float(rate), int(steps)) for noise, rate, steps in state.get("spent", [])]
     except (RuntimeError, pickle.UnpicklingError, EOFError, KeyError, AttributeError, TypeError, ValueError) as error:
         raise Corrupt(f"training's checkpoint cannot be taken up again: {str(error)[:200]}") from None
+    return metrics, spent

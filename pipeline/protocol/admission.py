@@ -29,6 +29,8 @@ class Policy:
     allow_unsigned_tasks: bool
     #: Whether there is an IPFS node or gateway to fetch from.
     has_ipfs: bool
+    #: Largest epsilon that one training may spend; where set, a task must ask for differential privacy.
+    max_epsilon: float | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,6 +110,8 @@ def _roster(task: Task, policy: Policy, circumstances: Circumstances) -> Iterato
 def _sizes(task: Task, policy: Policy) -> Iterator[str]:
     if task.dimension > policy.max_dimension:
         yield f"dimension {task.dimension} is above FLFLEET_MAX_DIMENSION {policy.max_dimension}"
+    if policy.max_epsilon is not None and task.training.dp is None:
+        yield f"training has no dp; FLFLEET_MAX_EPSILON is {policy.max_epsilon:g}, so only private trainings run"
     if task.support is None and task.dimension < policy.min_coordinates:
         yield f"{task.dimension} coordinates are fewer than FLFLEET_MIN_COORDINATES {policy.min_coordinates}"
 

@@ -33,6 +33,24 @@ class Architecture(msgspec.Struct, frozen=True, kw_only=True):
     kwargs: dict[str, Any] = {}
 
 
+class Transform(msgspec.Struct, frozen=True, kw_only=True):
+    """A random change of samples while training, by registered name and keyword arguments."""
+
+    name: str
+    kwargs: dict[str, Any] = {}
+
+
+class Privacy(msgspec.Struct, frozen=True, kw_only=True):
+    """Differential privacy of a miner's samples: DP-SGD (Abadi et al. 2016)."""
+
+    #: Noise multiplier: the noise's standard deviation over `clip`.
+    noise: float
+    #: Largest L2 norm of one sample's gradient.
+    clip: float
+    #: The delta at which epsilon is reported.
+    delta: float = 1e-5
+
+
 class Training(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """What the publisher asks of a miner's training; the operator's limits win."""
 
@@ -55,6 +73,10 @@ class Training(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     clip_norm: float | None = None
     #: Epochs without a lower loss on the held-back part after which a training ends.
     patience: int | None = None
+    #: Random changes of images, in order.
+    augmentation: list[Transform] = []
+    #: None: as it learns best, without a guarantee.
+    dp: Privacy | None = None
 
 
 class Compression(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,6 +1,7 @@
 """Stage 4: delta becomes k small integers on the round's support; what does not fit waits for the next round."""
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -8,7 +9,7 @@ from numpy.typing import NDArray
 from pipeline.learning.compression import Compressed, compress, returned, wish
 from pipeline.learning.selection import spans
 from pipeline.protocol.block import Block
-from pipeline.protocol.encodings import indices_from_bitmap
+from pipeline.protocol.encodings import from_hex, indices_from_bitmap
 from pipeline.stages.contract import Job, Output, PreviousRun
 from pipeline.stores.artifacts import ArtifactStore
 
@@ -29,7 +30,7 @@ def run(job: Job) -> Output:
     ):
         made = compress(
             delta,
-            residual_before(job, before.array),
+            without_statistics(residual_before(job, before.array), job.figures.get("statistics", [])),
             support,
             scale=task.quantization.scale,
             clip=task.quantization.clip,
@@ -51,12 +52,15 @@ def run(job: Job) -> Output:
 def residual_before(job: Job, into: NDArray[np.float32] | None = None) -> NDArray[np.float32] | None:
     """float32[d], written to `into`: what earlier rounds of this task left behind, and what they did not accept.
 
-    None in an identity's first round of a task, and where the model has another dimension than before.
+    None in an identity's first round of a task, where the model has another dimension than before, and where it is not the
+    one that the parent block came to: what another line of models left behind says nothing about this one.
     """
     before = job.previous
     if before is None or before.task.dimension != job.task.dimension:
         return None
     block = Block.decode(job.artifacts.get(job.inputs["parent_block"]))
+    if from_hex(block.fields.modelHash) != job.task.model_sha256:
+        return None
     values: NDArray[np.int32] = job.artifacts.get_array(before.artifacts["values"])
     return returned(
         job.artifacts.get_array(before.artifacts["residual"]),
@@ -67,6 +71,19 @@ def residual_before(job: Job, into: NDArray[np.float32] | None = None) -> NDArra
         dropped=dropped(before, block),
         into=into,
     )
+
+
+def without_statistics(
+    residual: NDArray[np.float32] | None, statistics: Sequence[Sequence[int]]
+) -> NDArray[np.float32] | None:
+    """The residual, zero where batch norm's statistics are: a training measures them anew, so what was left unsent is in its delta.
+
+    `statistics`: (start, stop) among the coordinates. Changes `residual`.
+    """
+    if residual is not None:
+        for start, stop in statistics:
+            residual[start:stop] = 0
+    return residual
 
 
 def dropped(before: PreviousRun, block: Block) -> list[int] | None:

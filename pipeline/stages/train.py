@@ -19,7 +19,8 @@ def run(job: Job) -> Output:
     """Trains from the task's model, from its last checkpoint on if there is one.
 
     Artifact `delta`, float32[d]; figures epochs, losses, metrics (of each epoch), accuracy (on held-back data, or None),
-    device, seconds, limited (where the operator's limits won), ignored (unknown members of the task's training). Notes `checkpoint` after every epoch. Raises Rejected, Misconfigured, Corrupt.
+    device, seconds, limited (where the operator's limits won), ignored (unknown members of the task's training), statistics
+    (where batch norm's are among the coordinates), privacy (what dp spent, or None). Notes `checkpoint` after every epoch. Raises Rejected, Misconfigured, Corrupt.
     """
     # torch, and only in the pool that trains.
     from pipeline.learning.datasets import open_dataset
@@ -52,8 +53,10 @@ def read(job: Job) -> "Model":
 
 def train_on(job: Job, model: "Model", dataset: "Dataset") -> Output:
     """The training itself, as `run`."""
+    from pipeline.learning.checkpoints import flatten
     from pipeline.learning.devices import choose_device
     from pipeline.learning.gradients import reduced_precision
+    from pipeline.learning.statistics import keep_positive, statistics_of
     from pipeline.learning.training import Limits, train
 
     task, settings, artifacts = job.task, job.settings, job.artifacts
@@ -67,15 +70,17 @@ def train_on(job: Job, model: "Model", dataset: "Dataset") -> Output:
             artifacts.delete(kept)
         kept = digest
 
-    device = choose_device(settings.device)
+    device, module = choose_device(settings.device), model.module()
+    statistics = statistics_of(module)
     trained = train(
-        model.module(),
+        module,
         dataset,
         task.training,
         Limits(
             max_epochs=settings.max_epochs,
             max_batch_size=settings.max_batch_size,
             max_seconds=settings.max_training_seconds,
+            max_epsilon=settings.max_epsilon,
         ),
         device=device,
         precision=reduced_precision(device),
@@ -85,8 +90,9 @@ def train_on(job: Job, model: "Model", dataset: "Dataset") -> Output:
         save=save,
         resume=artifacts.get(kept) if kept is not None and artifacts.exists(kept) else None,
     )
+    delta = keep_positive(trained.delta, flatten(model.state), statistics, task.quantization.scale)
     return Output(
-        artifacts={"delta": artifacts.put_array(trained.delta)},
+        artifacts={"delta": artifacts.put_array(delta)},
         figures={
             "epochs": trained.epochs,
             "losses": trained.losses,
@@ -96,6 +102,10 @@ def train_on(job: Job, model: "Model", dataset: "Dataset") -> Output:
             "device": trained.device,
             "seconds": round(trained.seconds, 3),
             "limited": trained.limited,
+            "privacy": trained.privacy,
+            # Where the ledger sums a data set's budget.
+            **{name: (trained.privacy or {})[name] for name in ("epsilon", "delta") if trained.privacy},
+            "statistics": [list(span) for span in statistics.spans],
         },
     )
 

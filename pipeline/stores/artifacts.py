@@ -9,7 +9,6 @@ import io
 import mmap
 import os
 import re
-import shutil
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -200,9 +199,8 @@ class ArtifactStore:
     def require_space(self, free_bytes: int) -> None:
         """Raises Retryable where a local store, or the scratch folder, has less than `free_bytes` left."""
         for folder in (Path(self._root), self._scratch) if self._local else (self._scratch,):
-            there = next(path for path in (folder, *folder.parents) if path.exists())
             with _mapped(self._away):
-                left = shutil.disk_usage(there).free
+                left = _free_bytes(folder)
             if left < free_bytes:
                 raise Retryable(
                     f"{folder} has {left} bytes left, a stage starts with {free_bytes} at least "
@@ -296,10 +294,27 @@ def _verified(path: Path, digest: str) -> Path:
     return path
 
 
+def _free_bytes(folder: Path) -> int:
+    """What is free where the folder lies, or will lie."""
+    while True:
+        try:
+            found = os.statvfs(folder)
+        except FileNotFoundError:
+            folder = folder.parent
+        else:
+            return found.f_bavail * found.f_frsize
+
+
 def _write_local(target: Path, source: IO[bytes], durable: bool) -> None:
     """Writes beside the target and renames, so that nobody sees half a file; fsyncs file and folder if asked."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=target.parent, prefix=_PARTIAL)
+    folder = str(target.parent)
+    try:
+        handle, name = tempfile.mkstemp(dir=folder, prefix=_PARTIAL)
+    except FileNotFoundError:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=folder, prefix=_PARTIAL)
+        if durable:  # the new folder is an entry in another one
+            _fsync_folder(target.parent.parent)
     try:
         with os.fdopen(handle, "wb") as sink:
             while chunk := source.read(_CHUNK):
@@ -312,8 +327,12 @@ def _write_local(target: Path, source: IO[bytes], durable: bool) -> None:
         Path(name).unlink(missing_ok=True)
         raise
     if durable:
-        folder = os.open(target.parent, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
+        _fsync_folder(target.parent)
+
+
+def _fsync_folder(folder: Path) -> None:
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)

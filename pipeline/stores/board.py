@@ -3,29 +3,19 @@
 One task for every (taskID, round), for ever; its text is kept as it came, so that its hash stays.
 """
 
-from sqlalchemy import BigInteger, Column, Engine, Integer, MetaData, String, Table, Text, func, select
+from sqlalchemy import Engine, func, select
 
 from pipeline.protocol.task import Task
+from pipeline.stores.board_tables import board_tasks as _tasks
+from pipeline.stores.board_tables import metadata
 from pipeline.stores.party_ledger import Conflict, PartyLedger
-
-_metadata = MetaData()
-_tasks = Table(
-    "board_tasks",
-    _metadata,
-    Column("task_id", String(64), primary_key=True),
-    Column("round", Integer, primary_key=True),
-    Column("task_hash", String(66), nullable=False),
-    Column("document", Text, nullable=False),
-    # Unix seconds.
-    Column("deadline", BigInteger, nullable=False),
-)
 
 
 class Board(PartyLedger):
     """Tasks by (taskID, round)."""
 
     def __init__(self, engine: Engine) -> None:
-        super().__init__(engine, _metadata)
+        super().__init__(engine, metadata)
 
     def post(self, task: Task, text: str) -> bool:
         """Keeps a task's JSON text; False if that very task is there already. Raises Conflict for another one."""

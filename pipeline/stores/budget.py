@@ -37,7 +37,7 @@ class Budget(LedgerBase):
     """Sums over what left."""
 
     #: Data set (or `*`) to the most that its submissions may spend together, per identity.
-    max_epsilon: Mapping[str, float] = {}
+    privacy_budget: Mapping[str, float] = {}
 
     def spent(self) -> list[Spent]:
         """Every identity's data sets from which something left, by name."""
@@ -50,7 +50,7 @@ class Budget(LedgerBase):
 
     def cap(self, dataset: str) -> float | None:
         """The operator's limit for a data set, None where there is none."""
-        return self.max_epsilon.get(dataset, self.max_epsilon.get(ANY))
+        return self.privacy_budget.get(dataset, self.privacy_budget.get(ANY))
 
     def exhausted(self, miner: str, dataset: str) -> str | None:
         """Why no further run over the data set is taken on; None where one is."""
@@ -60,7 +60,9 @@ class Budget(LedgerBase):
         with self._reading() as db:
             used = self._used(db, miner, dataset)
         return (
-            None if used < cap else f"data set {dataset!r} has spent epsilon {used:g} of {cap:g} (FLFLEET_MAX_EPSILON)"
+            None
+            if used < cap
+            else f"data set {dataset!r} has spent epsilon {used:g} of {cap:g} (FLFLEET_PRIVACY_BUDGET)"
         )
 
     def _used(self, db: Connection, miner: str, dataset: str, but: str = "") -> float:
@@ -78,13 +80,13 @@ class Budget(LedgerBase):
         own = (figures or {}).get("epsilon")
         if own is None:
             raise Rejected(
-                f"data set {run.dataset!r} has a cap on epsilon ({cap:g}, FLFLEET_MAX_EPSILON), and this training states "
+                f"data set {run.dataset!r} has a cap on epsilon ({cap:g}, FLFLEET_PRIVACY_BUDGET), and this training states "
                 "none: it was not differentially private, so nothing is sent"
             )
         used = self._used(db, run.miner, run.dataset, but=run.run_id)
         if used + own > cap:
             raise Rejected(
-                f"data set {run.dataset!r} has spent epsilon {used:g} of {cap:g} (FLFLEET_MAX_EPSILON); "
+                f"data set {run.dataset!r} has spent epsilon {used:g} of {cap:g} (FLFLEET_PRIVACY_BUDGET); "
                 f"this run's {own:g} would go beyond it, so nothing is sent"
             )
 

@@ -10,6 +10,7 @@ from sqlalchemy import Connection, bindparam, delete, select, update
 from pipeline.stores.audit_log import AuditLog
 from pipeline.stores.budget import Budget
 from pipeline.stores.controls import stopped
+from pipeline.stores.hot_path import HotPath, output_row
 from pipeline.stores.ledger_base import (
     ADMISSION_LOCK,
     MAX_WAIT_SECONDS,
@@ -20,17 +21,19 @@ from pipeline.stores.ledger_base import (
     first_unfinished,
     noted,
 )
-from pipeline.stores.records import Claim, Fenced, Stage, State
+from pipeline.stores.records import Claim, Fenced, Stage, State, label_of
 from pipeline.stores.run_tables import notes, outputs, runs, tasks
+from pipeline.stores.tallies import FAILURE, REDONE, Tallies, bucket_of
 
 _OUTPUTS = select(outputs).where(outputs.c.run_id == bindparam("run_id"))
-_NOTES = select(notes.c.name, notes.c.digest).where(notes.c.run_id == bindparam("run_id"))
 _INSERT_OUTPUT = outputs.insert()
 _DOCUMENT = select(tasks.c.document).where(tasks.c.task_hash == bindparam("task_hash"))
+#: Stages whose commit stands in the audit log.
+_TOLD = (Stage.TRAIN, Stage.SUBMIT)
 _STOPPED = select(stopped(bindparam("pool"), bindparam("dataset")))
 
 
-class Claims(AuditLog, Budget):
+class Claims(HotPath, AuditLog, Budget):
     """What a worker does with a run. Each method is one transaction, and all but `claim` raise Fenced."""
 
     def claim(self, run_id: str, stage: str, owner: str) -> Claim | None:
@@ -38,6 +41,13 @@ class Claims(AuditLog, Budget):
         the run waits or has ended, or a person paused its pool or data set. The run of a worker that died is taken over, and
         its attempt counted.
         """
+        with self._quick() as hot:
+            taken = self._take(hot, run_id, stage, owner)
+        return taken if taken is not None else self._claim_closely(run_id, stage, owner)
+
+    def _claim_closely(self, run_id: str, stage: str, owner: str) -> Claim | None:
+        """As `claim`, of a run that was not simply queued."""
+        counted = Tallies()
         with self._transaction() as db:
             row = self._row(db, run_id)
             if row is None or row.stage != stage:
@@ -48,7 +58,8 @@ class Claims(AuditLog, Budget):
             if row.state == State.RUNNING:
                 if not self._is_lost(row):
                     return None
-                if not self._release(db, row):
+                if not self._release(db, row, counted):
+                    counted.write(db)
                     return None
                 attempts += 1
             elif row.state == State.WAITING:
@@ -65,19 +76,9 @@ class Claims(AuditLog, Budget):
                 "updated_at": time.time(),
             }
             self._update(db, run_id, row.token, values)
-            artifacts, figures = self._results(db, run_id)
-        return Claim(
-            run_id=run_id,
-            stage=Stage(stage),
-            token=row.token + 1,
-            task_hash=row.task_hash,
-            miner=row.miner,
-            attempts=attempts,
-            inputs=artifacts,
-            figures=figures,
-            started_at=time.time(),
-            started_monotonic=time.monotonic(),
-        )
+            counted.write(db)
+            token, label = row.token + 1, label_of(row.task_id, row.round, row.miner_name)
+            return self._claimed(self._session(db), run_id, stage, token, row.task_hash, row.miner, attempts, label)
 
     def renew(self, claim: Claim) -> None:
         """Lengthens the lease. Raises Fenced."""
@@ -100,15 +101,16 @@ class Claims(AuditLog, Budget):
         self._write(claim, progress=dict(progress), updated_at=time.time())
 
     def note(self, claim: Claim, name: str, digest: str) -> None:
-        """Makes a digest part of the run before its stage ends; on disk when it returns. Raises Fenced.
-
-        A new digest is progress: attempts start from none again, so that a training that advances between two kills goes on.
-        A payload's note is the last moment before bytes leave: raises Rejected where a cap on epsilon forbids them.
+        """As in `HotPath`. A payload's note is the last moment before bytes leave: it is written down in the audit log, and
+        raises Rejected where a cap on epsilon forbids them.
         """
+        if name != PAYLOAD:
+            super().note(claim, name, digest)
+            return
         with self._transaction(durable=True) as db:
             known = select(notes.c.digest).where(notes.c.run_id == claim.run_id, notes.c.name == name)
             fresh = db.execute(known).scalar_one_or_none() != digest
-            if fresh and name == PAYLOAD:
+            if fresh:
                 self._may_leave(db, claim, digest)
             values: dict[str, Any] = {"lease_until": self._now() + self._lease_seconds}
             if fresh:
@@ -130,17 +132,32 @@ class Claims(AuditLog, Budget):
         Committing twice under one token is once. Where the stage was made again and came out otherwise, the stages after it
         are due again too.
         """
+        if claim.stage not in claim.made and claim.stage not in _TOLD:
+            written, due = self._finish(claim, artifacts, figures, durable)
+            if written:
+                return due
+        return self._commit_closely(claim, artifacts, figures, durable)
+
+    def _commit_closely(
+        self, claim: Claim, artifacts: Mapping[str, str], figures: Mapping[str, Any], durable: bool
+    ) -> Stage | None:
+        """As `commit`, of a stage that has an output already, that the audit log tells of, or whose claim does not hold."""
         with self._transaction(durable=durable) as db:
             before = {row.stage: row for row in db.execute(_OUTPUTS, {"run_id": claim.run_id})}
             own = before.get(claim.stage)
             if own is not None and own.token == claim.token:
                 return first_unfinished({name for name, row in before.items() if not row.damaged})
             done = {name for name, row in before.items() if not row.damaged} | {claim.stage}
+            replaced = Tallies()
             if own is not None:
+                forgotten = [own]
                 if own.artifacts != dict(artifacts):
                     later = STAGES[STAGES.index(claim.stage) + 1 :]
                     self._forget(db, claim.run_id, later)
                     done -= set(later)
+                    forgotten += [row for name, row in before.items() if name in later]
+                for row in forgotten:  # what was done stays counted
+                    replaced.add(REDONE, row.stage, bucket_of(row.seconds), seconds=row.seconds)
                 db.execute(delete(outputs).where(outputs.c.run_id == claim.run_id, outputs.c.stage == claim.stage))
             due = first_unfinished(done)
             now = time.time()
@@ -158,19 +175,9 @@ class Claims(AuditLog, Budget):
                     "updated_at": now,
                 },
             )
-            made = {
-                "run_id": claim.run_id,
-                "stage": claim.stage,
-                "token": claim.token,
-                "artifacts": dict(artifacts),
-                "figures": dict(figures),
-                "seconds": time.monotonic() - claim.started_monotonic,
-                "started_at": claim.started_at,
-                "finished_at": now,
-                "damaged": False,
-            }
-            db.execute(_INSERT_OUTPUT, made)
-            if claim.stage in (Stage.TRAIN, Stage.SUBMIT):
+            db.execute(_INSERT_OUTPUT, output_row(claim, artifacts, figures, now))
+            replaced.write(db)
+            if claim.stage in _TOLD:
                 data = before.get(Stage.DATA)
                 self._tell(db, claim, figures, None if data is None else data.figures.get("dataset"))
         return due
@@ -184,10 +191,11 @@ class Claims(AuditLog, Budget):
             sent = db.execute(select(noted(claim.run_id, PAYLOAD))).scalar_one()
             left = row.deadline + (RECEIPT_GRACE_SECONDS if sent else 0.0) - self._unix(row)
             if left <= 0:
-                return self._end(db, claim, State.EXPIRED, f"submissions closed in stage {claim.stage}; last: {reason}")
+                said = f"submissions closed in stage {claim.stage}; last: {reason}"
+                return self._end(db, claim, State.EXPIRED, said, "expired")
             # Half of what is left at most: so there is always one more try before the deadline.
             wait = min(max(seconds, 0.0), MAX_WAIT_SECONDS, max(left / 2, 1.0))
-            return self._end(db, claim, State.WAITING, reason, not_before=self._now() + wait)
+            return self._end(db, claim, State.WAITING, reason, "retryable", not_before=self._now() + wait)
 
     def fail(self, claim: Claim, reason: str, seconds: float) -> State:
         """A bug, or a lack of memory: counts an attempt, waits; at the limit the run is dead. Raises Fenced."""
@@ -195,19 +203,21 @@ class Claims(AuditLog, Budget):
             row = self._row(db, claim.run_id)
             attempts = (0 if row is None else row.attempts) + 1
             if attempts >= self._max_attempts:
-                return self._end(db, claim, State.DEAD, at_the_limit(attempts, claim.stage, reason), attempts=attempts)
+                said = at_the_limit(attempts, claim.stage, reason)
+                return self._end(db, claim, State.DEAD, said, "error", attempts=attempts)
             wait = min(max(seconds, 0.0), MAX_WAIT_SECONDS)
-            return self._end(db, claim, State.WAITING, reason, attempts=attempts, not_before=self._now() + wait)
+            waits = self._now() + wait
+            return self._end(db, claim, State.WAITING, reason, "error", attempts=attempts, not_before=waits)
 
     def reject(self, claim: Claim, reason: str) -> State:
         """The other side's fault: final. Raises Fenced."""
         with self._transaction() as db:
-            return self._end(db, claim, State.REJECTED, reason)
+            return self._end(db, claim, State.REJECTED, reason, "rejected")
 
     def kill(self, claim: Claim, reason: str) -> State:
         """For a person: nothing that a repetition mends. Raises Fenced."""
         with self._transaction() as db:
-            return self._end(db, claim, State.DEAD, reason)
+            return self._end(db, claim, State.DEAD, reason, "misconfigured")
 
     def remake(self, claim: Claim, damaged: Collection[str], reason: str) -> Stage | None:
         """Makes the stages due again whose artifacts (digests) are damaged; counts an attempt. Raises Fenced.
@@ -224,12 +234,12 @@ class Claims(AuditLog, Budget):
             broken = {each.stage for each in stored if set(each.artifacts.values()) & set(damaged)}
             sent = db.execute(select(noted(claim.run_id, PAYLOAD))).scalar_one()
             if attempts >= self._max_attempts:
-                self._end(db, claim, State.DEAD, at_the_limit(attempts, claim.stage, reason), attempts=attempts)
+                said = at_the_limit(attempts, claim.stage, reason)
+                self._end(db, claim, State.DEAD, said, "damaged", attempts=attempts)
                 return None
             if sent and broken:
-                self._end(
-                    db, claim, State.DEAD, f"{reason}; the submission may be out, so nothing that it holds is made anew"
-                )
+                said = f"{reason}; the submission may be out, so nothing that it holds is made anew"
+                self._end(db, claim, State.DEAD, said, "damaged")
                 return None
             db.execute(
                 update(outputs)
@@ -242,7 +252,8 @@ class Claims(AuditLog, Budget):
                 )
             )
             due = first_unfinished({each.stage for each in stored if not each.damaged} - broken)
-            self._end(db, claim, State.QUEUED, reason, attempts=attempts, stage=due, driven_at=self._now())
+            again = {"attempts": attempts, "stage": due, "driven_at": self._now()}
+            self._end(db, claim, State.QUEUED, reason, "damaged", **again)
         return due
 
     def _may_leave(self, db: Connection, claim: Claim, payload: str) -> None:
@@ -266,9 +277,10 @@ class Claims(AuditLog, Budget):
             told = {name: figures.get(name) for name in ("submissionHash", "payloadBytes", "receivedAt")}
             self._record(db, "update received", **_of(row), **told)
 
-    def _end(self, db: Connection, claim: Claim, state: State, reason: str, **values: Any) -> State:
+    def _end(self, db: Connection, claim: Claim, state: State, reason: str, kind: str, **values: Any) -> State:
         ended = {"state": state, "owner": None, "lease_until": None, "error": reason, "updated_at": time.time()}
         self._fenced(db, claim, ended | values)
+        Tallies.of(FAILURE, claim.stage, kind).write(db)
         return state
 
     def _write(self, claim: Claim, **values: Any) -> None:
@@ -278,16 +290,6 @@ class Claims(AuditLog, Budget):
     def _forget(self, db: Connection, run_id: str, stages: Sequence[Stage]) -> None:
         db.execute(delete(outputs).where(outputs.c.run_id == run_id, outputs.c.stage.in_(stages)))
         db.execute(delete(notes).where(notes.c.run_id == run_id, notes.c.stage.in_(stages)))
-
-    def _results(self, db: Connection, run_id: str) -> tuple[dict[str, str], dict[str, Any]]:
-        key = {"run_id": run_id}
-        artifacts: dict[str, str] = {row.name: row.digest for row in db.execute(_NOTES, key)}
-        figures: dict[str, Any] = {}
-        for row in db.execute(_OUTPUTS, key):
-            if not row.damaged:
-                artifacts.update(row.artifacts)
-                figures.update(row.figures)
-        return artifacts, figures
 
 
 def _of(run: Any) -> dict[str, Any]:

@@ -6,16 +6,19 @@ import uuid
 from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Select, delete, func, or_, select
+from sqlalchemy import Engine, Select, String, bindparam, delete, func, or_, select
 
 from pipeline.protocol.task import Task
 from pipeline.stores.budget import Budget
-from pipeline.stores.ledger_base import ADMISSION_LOCK, PAYLOAD, STAGES, noted
+from pipeline.stores.ledger_base import ADMISSION_LOCK, DATABASE_CLOCK, PAYLOAD, STAGES, noted
+from pipeline.stores.prepared import Prepared, Session
 from pipeline.stores.records import Refusal, State
 from pipeline.stores.run_tables import refusals, runs, tasks
 
 #: A hostile backend can invent refusable tasks without end; the newest ones are enough for a person.
 MAX_REFUSALS = 1000
+#: Columns of a run that nothing is known for yet.
+_LATER = ("owner", "lease_until", "not_before", "error")
 #: Parsed tasks that a process keeps.
 _KEPT_TASKS = 256
 
@@ -29,16 +32,42 @@ class Intake(Budget):
         *,
         lease_seconds: float = 30.0,
         max_attempts: int = 5,
-        max_epsilon: Mapping[str, float] | None = None,
+        privacy_budget: Mapping[str, float] | None = None,
     ) -> None:
         """As `LedgerBase`, with the caps on each data set's privacy budget."""
         super().__init__(engine, lease_seconds=lease_seconds, max_attempts=max_attempts)
-        self.max_epsilon = max_epsilon or {}
+        self.privacy_budget = privacy_budget or {}
         self._tasks: dict[str, Task] = {}
+        self._document = Prepared(
+            engine, select(tasks.c.document).where(tasks.c.task_hash == bindparam("its_hash", type_=String))
+        )
+        self._first = Prepared(engine, _standing(bindparam("its_task", type_=String), bindparam("its_round")))
+        self._keep_task = Prepared(engine, self._insert(tasks).on_conflict_do_nothing())
+        self._count = Prepared(
+            engine,
+            _submissions(
+                *(bindparam(name, type_=String) for name in ("its_miner", "its_set", "its_model", "its_hash"))
+            ),
+        )
+        # Without values it would name every column; those that are not given are none.
+        given = {
+            column.name: bindparam(column.name, type_=column.type) for column in runs.c if column.name not in _LATER
+        }
+        clock = {"driven_at": DATABASE_CLOCK} if self._postgres else {}
+        self._keep_run = Prepared(
+            engine, self._insert(runs).values(given | clock).on_conflict_do_nothing().returning(runs.c.run_id)
+        )
+        self._forget_refusal = Prepared(
+            engine,
+            delete(refusals).where(
+                refusals.c.task_hash == bindparam("its_hash", type_=String),
+                refusals.c.miner == bindparam("its_miner", type_=String),
+            ),
+        )
 
     def add_task(self, task: Task) -> str:
         """Remembers a task that a trusted publisher signed. Returns the hash that stands for its (taskID, round): the first."""
-        with self._transaction() as db:
+        with self._quick() as db:
             return self._add_task(db, task)
 
     def add_run(
@@ -52,50 +81,47 @@ class Intake(Budget):
         run_id = str(uuid.uuid5(uuid.NAMESPACE_URL, f"{task.task_hash}/{miner}"))
         model = task.model_sha256.hex()
         now = time.time()
-        with self._transaction() as db:
+        its = {"its_hash": task.task_hash, "its_miner": miner, "its_set": task.dataset, "its_model": model}
+        row = {
+            "run_id": run_id,
+            "task_hash": task.task_hash,
+            "task_id": task.task_id,
+            "round": task.round,
+            "dataset": task.dataset,
+            "model_sha256": model,
+            "miner": miner,
+            "miner_name": miner_name,
+            "state": (State.HELD if held else State.QUEUED).value,
+            "stage": STAGES[0].value,
+            "token": 0,
+            "driven_at": time.monotonic(),
+            "attempts": 0,
+            "deadline": task.deadline,
+            "progress": {},
+            "created_at": now,
+            "updated_at": now,
+        }
+        with self._quick() as db:
             self._lock(db, ADMISSION_LOCK)
             if self._add_task(db, task) != task.task_hash:
                 return None
-            if self._submissions(db, miner, task.dataset, model, but=task.task_hash) >= max_submissions:
+            if self._count.run(db, its).fetchone()[0] >= max_submissions:
                 return None
-            added = db.execute(
-                self._insert(runs)
-                .values(
-                    run_id=run_id,
-                    task_hash=task.task_hash,
-                    task_id=task.task_id,
-                    round=task.round,
-                    dataset=task.dataset,
-                    model_sha256=model,
-                    miner=miner,
-                    miner_name=miner_name,
-                    state=State.HELD if held else State.QUEUED,
-                    stage=STAGES[0],
-                    token=0,
-                    driven_at=self._now(),
-                    attempts=0,
-                    deadline=task.deadline,
-                    progress={},
-                    created_at=now,
-                    updated_at=now,
-                )
-                .on_conflict_do_nothing()
-                .returning(runs.c.run_id)
-            ).scalar_one_or_none()
-            db.execute(delete(refusals).where(refusals.c.task_hash == task.task_hash, refusals.c.miner == miner))
-            return None if added is None else str(added)
+            added = self._keep_run.run(db, row).fetchall()
+            self._forget_refusal.run(db, its)
+        return run_id if added else None
 
     def task(self, task_hash: str) -> Task:
         """A task that was added. Raises KeyError for another one."""
         if (known := self._tasks.get(task_hash)) is not None:
             return known
-        with self._reading() as db:
-            document = db.execute(select(tasks.c.document).where(tasks.c.task_hash == task_hash)).scalar_one_or_none()
-        if document is None:
+        with self._quick_reading() as db:
+            row = self._document.run(db, {"its_hash": task_hash}).fetchone()
+        if row is None:
             raise KeyError(task_hash)
         if len(self._tasks) >= _KEPT_TASKS:
             self._tasks.clear()
-        found = self._tasks[task_hash] = Task.decode(document)
+        found = self._tasks[task_hash] = Task.decode(row[0])
         return found
 
     def standing_task(self, task_id: str, round_number: int) -> str | None:
@@ -113,8 +139,9 @@ class Intake(Budget):
 
         `but`: a task hash that is not counted, the one that is being judged.
         """
-        with self._reading() as db:
-            return self._submissions(db, miner, dataset, model_sha256, but=but)
+        its = {"its_hash": but, "its_miner": miner, "its_set": dataset, "its_model": model_sha256}
+        with self._quick_reading() as db:
+            return int(self._count.run(db, its).fetchone()[0])
 
     def refuse(self, refusal: Refusal) -> bool:
         """Writes down why a task is not run. Returns whether that is news: repeated at every poll it is not."""
@@ -158,32 +185,33 @@ class Intake(Budget):
             for row in rows
         ]
 
-    def _submissions(self, db: Connection, miner: str, dataset: str, model: str, *, but: str) -> int:
-        over = (State.REJECTED, State.EXPIRED, State.DROPPED)
-        statement = select(func.count()).where(
-            runs.c.miner == miner,
-            runs.c.dataset == dataset,
-            runs.c.model_sha256 == model,
-            runs.c.task_hash != but,
-            or_(runs.c.state.not_in(over), noted(runs.c.run_id, PAYLOAD)),
-        )
-        return int(db.execute(statement).scalar_one())
-
-    def _add_task(self, db: Connection, task: Task) -> str:
-        standing = db.execute(_standing(task.task_id, task.round)).scalar_one_or_none()
+    def _add_task(self, db: Session, task: Task) -> str:
+        its = {"its_task": task.task_id, "its_round": task.round}
+        standing = self._first.run(db, its).fetchone()
         if standing is not None:
-            return str(standing)
-        document = json.dumps(task.document, ensure_ascii=False, allow_nan=False)
-        insert = self._insert(tasks).values(
-            task_hash=task.task_hash,
-            task_id=task.task_id,
-            round=task.round,
-            document=document,
-            seen_at=time.time(),
-        )
-        db.execute(insert.on_conflict_do_nothing())
-        return str(db.execute(_standing(task.task_id, task.round)).scalar_one())
+            return str(standing[0])
+        row = {
+            "task_hash": task.task_hash,
+            "task_id": task.task_id,
+            "round": task.round,
+            "document": json.dumps(task.document, ensure_ascii=False, allow_nan=False),
+            "seen_at": time.time(),
+        }
+        self._keep_task.run(db, row)
+        return str(self._first.run(db, its).fetchone()[0])
 
 
-def _standing(task_id: str, round_number: int) -> Select[Any]:
+def _submissions(miner: Any, dataset: Any, model: Any, but: Any) -> Select[Any]:
+    over = (State.REJECTED.value, State.EXPIRED.value, State.DROPPED.value)
+    ended = or_(*(runs.c.state == state for state in over))
+    return select(func.count()).where(
+        runs.c.miner == miner,
+        runs.c.dataset == dataset,
+        runs.c.model_sha256 == model,
+        runs.c.task_hash != but,
+        or_(~ended, noted(runs.c.run_id, PAYLOAD)),
+    )
+
+
+def _standing(task_id: Any, round_number: Any) -> Select[Any]:
     return select(tasks.c.task_hash).where(tasks.c.task_id == task_id, tasks.c.round == round_number)

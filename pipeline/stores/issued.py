@@ -5,12 +5,15 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, Engine, and_, select
+from sqlalchemy import Connection, Engine, and_, exists, select
 
 from pipeline.protocol.function_key import KeyRequest
 from pipeline.stores import leases
 from pipeline.stores.issued_tables import issued_keys, key_requests, metadata
 from pipeline.stores.party_ledger import Conflict, PartyLedger, Taken
+
+#: A request whose work ends so often without a word (its worker is killed) is refused.
+MAX_ATTEMPTS = 5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +44,8 @@ class PendingRequest:
     #: {request, signature} as JSON text.
     envelope: str
     token: int
+    #: Claims of it that ended without a word.
+    attempts: int
 
 
 class IssuedLedger(PartyLedger):
@@ -86,10 +91,12 @@ class IssuedLedger(PartyLedger):
 
     def pending(self) -> list[str]:
         """Hashes of the requests without an answer, oldest first."""
-        rows = select(key_requests.c.request_hash).where(key_requests.c.status.is_(None))
+        answered = exists().where(issued_keys.c.request_hash == key_requests.c.request_hash)
+        # By round first, which is the primary key: an old ledger's keys are not all looked through for every request.
+        its = and_(issued_keys.c.task_id == key_requests.c.task_id, issued_keys.c.round == key_requests.c.round)
+        waiting = select(key_requests.c.request_hash).where(key_requests.c.status.is_(None), ~answered.where(its))
         with self._reading() as connection:
-            hashes = list(connection.execute(rows.order_by(key_requests.c.received_at)).scalars())
-        return [request_hash for request_hash in hashes if self.answer(request_hash) is None]
+            return list(connection.execute(waiting.order_by(key_requests.c.received_at)).scalars())
 
     def claim(self, request_hash: str) -> PendingRequest | None:
         """Leases a request, or None: it has its answer, or a live worker has it."""
@@ -100,8 +107,8 @@ class IssuedLedger(PartyLedger):
             token = leases.claim(connection, key_requests, which, self.lease_seconds)
             if token is None:
                 return None
-            envelope = connection.execute(select(key_requests.c.envelope).where(which)).scalar_one()
-        return PendingRequest(envelope=envelope, token=token)
+            row = connection.execute(select(key_requests.c.envelope, key_requests.c.attempts).where(which)).one()
+        return PendingRequest(envelope=row.envelope, token=token, attempts=row.attempts)
 
     def renew(self, request_hash: str, token: int) -> None:
         """Lengthens the lease. Raises LeaseLost."""

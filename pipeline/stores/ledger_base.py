@@ -5,6 +5,7 @@ kernel's monotonic clock, which all its processes share and nobody can set. Afte
 an earlier boot are gone by name, and a wait that lies too far ahead counts as over.
 """
 
+import sqlite3
 import time
 from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
@@ -32,10 +33,13 @@ from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import InterfaceError, OperationalError
 
 from pipeline.errors import Retryable
+from pipeline.stores import schema
 from pipeline.stores.database import reading, transaction
 from pipeline.stores.owners import is_gone
+from pipeline.stores.prepared import Session, quick_reading, quick_transaction
 from pipeline.stores.records import Claim, Fenced, Stage, State
 from pipeline.stores.run_tables import metadata, notes, runs
+from pipeline.stores.tallies import LEASE_LOST, Tallies
 
 STAGES: tuple[Stage, ...] = tuple(Stage)
 #: The note that says: these bytes may have left. From then on only they are sent, and the run counts as a submission.
@@ -44,14 +48,15 @@ PAYLOAD = "payload"
 RECEIPT_GRACE_SECONDS = 600.0
 #: No wait is longer than this (a Retry-After is cut to it), so one that seems to be is of a clock before a reboot.
 MAX_WAIT_SECONDS = 600.0
-#: Any fixed numbers: PostgreSQL's advisory locks while tables are made, and while runs are counted and added.
-SCHEMA_LOCK, ADMISSION_LOCK = 7_301_001, 7_301_002
+#: Any fixed number: PostgreSQL's advisory lock while runs are counted and added.
+ADMISSION_LOCK = 7_301_002
 
 
-_DATABASE_CLOCK = cast(extract("epoch", func.clock_timestamp()), Double)
+#: PostgreSQL's clock, in Unix seconds.
+DATABASE_CLOCK = cast(extract("epoch", func.clock_timestamp()), Double)
 # Statements are built once: building takes longer than running them.
 _ROW = select(runs, bindparam("now", type_=Double).label("now")).where(runs.c.run_id == bindparam("run_id"))
-_LOCKED_ROW = select(runs, _DATABASE_CLOCK.label("now")).where(runs.c.run_id == bindparam("run_id")).with_for_update()
+_LOCKED_ROW = select(runs, DATABASE_CLOCK.label("now")).where(runs.c.run_id == bindparam("run_id")).with_for_update()
 _UNTOUCHED = update(runs).where(runs.c.run_id == bindparam("its_id"), runs.c.token == bindparam("its_token"))
 _HELD = _UNTOUCHED.where(runs.c.state == State.RUNNING)
 
@@ -60,14 +65,13 @@ class LedgerBase:
     """One database of runs."""
 
     def __init__(self, engine: Engine, *, lease_seconds: float = 30.0, max_attempts: int = 5) -> None:
-        """Makes the tables where they are not there yet."""
+        """Makes the tables in an empty database. Raises Misconfigured where its schema does not fit this version."""
         self._engine = engine
         self._lease_seconds = lease_seconds
         self._max_attempts = max_attempts
         self._postgres = engine.dialect.name == "postgresql"
         with self._transaction() as db:
-            self._lock(db, SCHEMA_LOCK)
-            metadata.create_all(db)
+            schema.ready(db, metadata)
 
     @property
     def lease_seconds(self) -> float:
@@ -87,6 +91,32 @@ class LedgerBase:
             raise Retryable(f"ledger: {error.orig}") from error
 
     @contextmanager
+    def _quick(self, *, durable: bool = False) -> Iterator[Session]:
+        """As `_transaction`, for prepared statements alone."""
+        with self._quick_errors(), quick_transaction(self._engine, durable=durable) as session:
+            yield session
+
+    @contextmanager
+    def _quick_errors(self) -> Iterator[None]:
+        try:
+            yield
+        except (OperationalError, InterfaceError) as error:
+            raise Retryable(f"ledger: {error.orig}") from error
+        except (sqlite3.OperationalError, sqlite3.InterfaceError) as error:
+            raise Retryable(f"ledger: {error}") from error
+
+    @contextmanager
+    def _quick_reading(self) -> Iterator[Session]:
+        """For one prepared statement that only reads: it sees one moment without a transaction."""
+        with self._quick_errors(), quick_reading(self._engine) as session:
+            yield session
+
+    def _session(self, db: Connection) -> Session:
+        """What prepared statements of a transaction that has begun already run on."""
+        driver: Any = db if self._postgres else db.connection.driver_connection
+        return driver  # type: ignore[no-any-return]
+
+    @contextmanager
     def _reading(self) -> Iterator[Connection]:
         try:
             with reading(self._engine) as db:
@@ -102,7 +132,7 @@ class LedgerBase:
     def _is_lost(self, row: Row[Any]) -> bool:
         return row.lease_until <= row.now or is_gone(row.owner)
 
-    def _release(self, db: Connection, row: Row[Any]) -> bool:
+    def _release(self, db: Connection, row: Row[Any], counted: Tallies) -> bool:
         """Takes a lost worker's claim back and counts it. False where that was the last attempt, or another one was faster."""
         attempts = row.attempts + 1
         reason = f"a worker ended without a word in stage {row.stage} ({row.owner.rpartition('|')[0]})"
@@ -116,7 +146,10 @@ class LedgerBase:
             "error": at_the_limit(attempts, row.stage, reason) if dead else reason,
             "updated_at": time.time(),
         }
-        return self._update(db, row.run_id, row.token, values, _HELD) == 1 and not dead
+        if self._update(db, row.run_id, row.token, values, _HELD) != 1:
+            return False
+        counted.add(LEASE_LOST, row.stage, "expired" if row.lease_until <= row.now else "process gone")
+        return not dead
 
     def _fenced(self, db: Connection, claim: Claim, values: Mapping[str, Any]) -> None:
         if self._update(db, claim.run_id, claim.token, values, _HELD) != 1:
@@ -141,17 +174,17 @@ class LedgerBase:
 
     def _now(self) -> Any:
         """The ledger's clock, in seconds: an expression that the database evaluates, or a number."""
-        return _DATABASE_CLOCK if self._postgres else time.monotonic()
+        return DATABASE_CLOCK if self._postgres else time.monotonic()
 
     def _clock(self, name: str) -> ColumnElement[float]:
         """The ledger's clock as a column."""
-        return _DATABASE_CLOCK.label(name) if self._postgres else literal(time.monotonic(), Double).label(name)
+        return DATABASE_CLOCK.label(name) if self._postgres else literal(time.monotonic(), Double).label(name)
 
     def _unix(self, row: Row[Any]) -> float:
         return float(row.now) if self._postgres else time.time()
 
-    def _lock(self, db: Connection, number: int) -> None:
-        if self._postgres:  # on SQLite the transaction itself is the lock
+    def _lock(self, db: Session, number: int) -> None:
+        if isinstance(db, Connection) and self._postgres:  # on SQLite the transaction itself is the lock
             db.execute(text("SELECT pg_advisory_xact_lock(:number)"), {"number": number})
 
 

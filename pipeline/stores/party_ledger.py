@@ -3,14 +3,12 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from sqlalchemy import Connection, Engine, MetaData, text
+from sqlalchemy import Connection, Engine, MetaData
 from sqlalchemy.exc import IntegrityError, InterfaceError, OperationalError
 
 from pipeline.errors import Rejected, Retryable
+from pipeline.stores import schema
 from pipeline.stores.database import reading, transaction
-
-#: Any fixed number: PostgreSQL's advisory lock while tables are made. On SQLite the transaction itself is the lock.
-_SCHEMA_LOCK = 7_301_003
 
 
 class Conflict(Rejected):
@@ -25,11 +23,10 @@ class PartyLedger:
     """A database of one party. Every public method of a subclass is one transaction."""
 
     def __init__(self, engine: Engine, metadata: MetaData) -> None:
+        """Makes the tables in an empty database. Raises Misconfigured where its schema does not fit this version."""
         self._engine = engine
         with self._writing() as connection:
-            if engine.dialect.name == "postgresql":
-                connection.execute(text("SELECT pg_advisory_xact_lock(:number)"), {"number": _SCHEMA_LOCK})
-            metadata.create_all(connection)
+            schema.ready(connection, metadata)
 
     def close(self) -> None:
         """Gives the connections back."""

@@ -1,6 +1,6 @@
 """What the ledger of runs says: frozen records, and the one error of its own."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
@@ -54,6 +54,11 @@ class State(StrEnum):
 
 #: A run in one of these will move by itself.
 OPEN = (State.QUEUED, State.RUNNING, State.WAITING)
+
+
+def label_of(task_id: str, round_number: int, miner_name: str) -> str:
+    """A run as people call it, where its id alone would say nothing."""
+    return f"{task_id}, round {round_number}, {miner_name}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,9 +146,14 @@ class Claim:
     #: Artifact names to digests: notes, and the outputs of all finished stages.
     inputs: Mapping[str, str]
     figures: Mapping[str, Any]
+    #: Stages whose output stands, and those that have one at all: a damaged one stays until it is made again.
+    finished: frozenset[str]
+    made: frozenset[str]
     #: Unix seconds and monotonic seconds at which the claim was made, by this process.
     started_at: float
     started_monotonic: float
+    #: Task, round and miner, for people.
+    label: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -153,6 +163,8 @@ class Due:
     run_id: str
     stage: Stage
     token: int
+    #: Task, round and miner, for people.
+    label: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -166,3 +178,18 @@ class Refusal:
     reasons: tuple[str, ...]
     #: Unix seconds.
     created_at: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkerSeen:
+    """A worker's main process, as it last said of itself."""
+
+    name: str
+    pool: str
+    host: str
+    pid: int
+    processes: int
+    devices: Sequence[str]
+    #: Unix seconds of its own clock.
+    started_at: float
+    seen_at: float

@@ -195,3 +195,31 @@ _append_only(
     "CREATE TRIGGER audit_append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON audit "
     "FOR EACH STATEMENT EXECUTE FUNCTION flfleet_append_only()",
 )
+
+# How often something went other than planned, since the ledger was made: written in the transaction in which it happened.
+tallies = Table(
+    "tallies",
+    metadata,
+    Column("event", String(16), primary_key=True),
+    Column("stage", String(16), primary_key=True),
+    Column("detail", String(32), primary_key=True),
+    Column("count", BigInteger, nullable=False),
+    # What it took, where that is kept.
+    Column("seconds", Double, nullable=False),
+)
+
+# The workers' main processes, as each says of itself every few seconds.
+workers = Table(
+    "workers",
+    metadata,
+    # pool@host, as Celery names it.
+    Column("name", String(255), primary_key=True),
+    Column("pool", String(64), nullable=False),
+    Column("host", Text, nullable=False),
+    Column("pid", Integer, nullable=False),
+    Column("processes", Integer, nullable=False),
+    # What it computes on, for people.
+    Column("devices", JSON, nullable=False),
+    Column("started_at", Double, nullable=False),
+    Column("seen_at", Double, nullable=False),
+)

@@ -8,6 +8,7 @@ comes, one worker's result stands. Every method is one short transaction.
     sweeps    due_for_sweep                       what beat asks every few seconds
     controls  stop resume stops                   what a person stopped on purpose
     retrainings                                   local trainings that a person asked for
+    presence  say_present workers                 who is there
     here      runs retry drop previous_run ...    what people and later runs ask
 """
 
@@ -25,6 +26,7 @@ from pipeline.stores.controls import Controls
 from pipeline.stores.database import open_database
 from pipeline.stores.intake import Intake
 from pipeline.stores.ledger_base import PAYLOAD, STAGES, noted
+from pipeline.stores.presence import Presence
 from pipeline.stores.records import Refusal as Refusal
 from pipeline.stores.records import Run as Run
 from pipeline.stores.records import Stage, StageResult, State
@@ -33,7 +35,7 @@ from pipeline.stores.run_tables import notes, outputs, runs
 from pipeline.stores.sweeps import Sweeps
 
 
-class RunLedger(Intake, Claims, Sweeps, Controls, Retrainings, Approvals):
+class RunLedger(Intake, Claims, Sweeps, Controls, Retrainings, Approvals, Presence):
     """The runs of one fleet. Safe to use from many threads and processes; a process opens its own after a fork."""
 
     @classmethod
@@ -43,7 +45,7 @@ class RunLedger(Intake, Claims, Sweeps, Controls, Retrainings, Approvals):
             open_database(settings.ledger),
             lease_seconds=settings.lease_seconds,
             max_attempts=settings.max_attempts,
-            max_epsilon=settings.max_epsilon,
+            privacy_budget=settings.privacy_budget,
         )
 
     def run(self, run_id: str) -> Run:

@@ -4,17 +4,19 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import Connection, Select, and_, func, literal, or_, select, update
+from sqlalchemy import Connection, Row, Select, and_, func, literal, or_, select, update
 
 from pipeline.stores.controls import stopped
 from pipeline.stores.ledger_base import MAX_WAIT_SECONDS, PAYLOAD, RECEIPT_GRACE_SECONDS, LedgerBase, noted
-from pipeline.stores.records import OPEN, Due, Stage, State
+from pipeline.stores.records import OPEN, Due, Stage, State, label_of
 from pipeline.stores.run_tables import runs
+from pipeline.stores.tallies import FAILURE, REDRIVEN, Tallies
 
 #: Runs of one kind that one sweep drives, so that a sweep stays short.
 SWEEP_LIMIT = 500
 #: What a person paused gets no message: its claim would be refused.
 _PAUSED = stopped(runs.c.stage, runs.c.dataset)
+_NAMED = (runs.c.run_id, runs.c.stage, runs.c.token, runs.c.task_id, runs.c.round, runs.c.miner_name)
 
 
 class Sweeps(LedgerBase):
@@ -27,17 +29,26 @@ class Sweeps(LedgerBase):
         them than the queue (and it is idle for `idle_seconds`): so a long queue is not doubled at every sweep. Without them
         it is taken for lost after ten times as long. Two sweepers never name the same run twice.
         """
+        counted = Tallies()
         with self._transaction() as db:
-            self._expire(db)
-            due = [*self._released(db), *self._woken(db)]
-            return due + self._idle(db, idle_seconds, depths)
+            self._expire(db, counted)
+            by_reason = {
+                "worker lost": self._released(db, counted),
+                "wait over": self._woken(db),
+                "message lost": self._idle(db, idle_seconds, depths),
+            }
+            for reason, due in by_reason.items():
+                for each in due:
+                    counted.add(REDRIVEN, each.stage, reason)
+            counted.write(db)
+        return [each for due in by_reason.values() for each in due]
 
-    def _expire(self, db: Connection) -> None:
+    def _expire(self, db: Connection, counted: Tallies) -> None:
         now = self._now() if self._postgres else literal(time.time())
         sent = noted(runs.c.run_id, PAYLOAD)
         over = or_(and_(runs.c.deadline < now, ~sent), and_(runs.c.deadline < now - RECEIPT_GRACE_SECONDS, sent))
         last = func.coalesce(literal("; last: ") + runs.c.error, "")
-        db.execute(
+        ended = db.execute(
             update(runs)
             .where(runs.c.state.in_((*OPEN, State.HELD)), over)
             .values(
@@ -48,15 +59,14 @@ class Sweeps(LedgerBase):
                 error=literal("submissions closed in stage ") + runs.c.stage + last,
                 updated_at=time.time(),
             )
+            .returning(runs.c.stage)
         )
+        for stage in ended.scalars():
+            counted.add(FAILURE, stage, "expired")
 
-    def _released(self, db: Connection) -> list[Due]:
+    def _released(self, db: Connection, counted: Tallies) -> list[Due]:
         rows = db.execute(select(runs, self._clock("now")).where(runs.c.state == State.RUNNING)).all()
-        return [
-            Due(run_id=row.run_id, stage=Stage(row.stage), token=row.token)
-            for row in rows
-            if self._is_lost(row) and self._release(db, row)
-        ]
+        return [_due(row) for row in rows if self._is_lost(row) and self._release(db, row, counted)]
 
     def _woken(self, db: Connection) -> list[Due]:
         now = self._now()
@@ -94,6 +104,11 @@ class Sweeps(LedgerBase):
             update(runs)
             .where(runs.c.run_id.in_(select(picked.c.run_id)), runs.c.state == state)
             .values(state=State.QUEUED, not_before=None, driven_at=self._now())
-            .returning(runs.c.run_id, runs.c.stage, runs.c.token)
+            .returning(*_NAMED)
         )
-        return [Due(run_id=row.run_id, stage=Stage(row.stage), token=row.token) for row in rows.all()]
+        return [_due(row) for row in rows.all()]
+
+
+def _due(row: Row[Any]) -> Due:
+    label = label_of(row.task_id, row.round, row.miner_name)
+    return Due(run_id=row.run_id, stage=Stage(row.stage), token=row.token, label=label)

@@ -1,6 +1,8 @@
 """A fleet's memory of blocks: what it found wrong, its votes and reveals until they are taken, its rewards."""
 
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -11,8 +13,9 @@ from pipeline.protocol.reveal import Reveal
 from pipeline.protocol.settlement import Settlement
 from pipeline.protocol.signing import canonical
 from pipeline.protocol.vote import Vote
+from pipeline.stores import leases
 from pipeline.stores.party_ledger import PartyLedger
-from pipeline.stores.witness_tables import blocks, ended, metadata, own_reveals, own_votes, rewards
+from pipeline.stores.witness_tables import blocks, ended, metadata, own_reveals, own_votes, rewards, watches
 
 Party = Literal["aggregator", "publisher"]
 
@@ -52,8 +55,33 @@ class Reward:
 class WitnessLedger(PartyLedger):
     """Beside the runs, in the same database."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, *, lease_seconds: float = 30.0) -> None:
+        """`lease_seconds`: how long a round that is being checked stays a silent worker's."""
         super().__init__(engine, metadata)
+        self.lease_seconds = lease_seconds
+
+    @contextmanager
+    def watching(self, task_hash: str) -> Iterator[bool]:
+        """Leases a round while the block lasts, renewed from a thread; False where another live worker has it."""
+        which = watches.c.task_hash == task_hash
+        with self._writing() as connection:
+            if connection.execute(select(watches.c.token).where(which)).one_or_none() is None:
+                connection.execute(watches.insert().values(task_hash=task_hash))
+            token = leases.claim(connection, watches, which, self.lease_seconds)
+        if token is None:
+            yield False
+            return
+
+        def hold(values: dict[str, Any]) -> None:
+            with self._writing() as connection:
+                leases.write(connection, watches, which, token, values)
+
+        try:
+            with leases.renewed(lambda: hold({"lease_until": time.time() + self.lease_seconds}), self.lease_seconds):
+                yield True
+        finally:
+            with suppress(leases.LeaseLost):
+                hold({"owner": None, "lease_until": None})
 
     def witness(self, found: Witnessed, votes: Sequence[Vote]) -> None:
         """Keeps a block's verdict and the votes on it, on disk when it returns.

@@ -2,6 +2,8 @@
 
 from sqlalchemy import JSON, BigInteger, Boolean, Column, Double, Index, Integer, MetaData, String, Table, Text
 
+from pipeline.stores.leases import lease_columns
+
 metadata = MetaData()
 
 blocks = Table(
@@ -67,4 +69,12 @@ ended = Table(
     # Rounds in which nothing is left to do.
     Column("task_hash", String(66), primary_key=True),
     Column("outcome", Text, nullable=False),
+)
+
+watches = Table(
+    "watched_rounds",
+    metadata,
+    # Who checks a round at the moment: an audit takes long, and a second one at a time finds nothing new.
+    Column("task_hash", String(66), primary_key=True),
+    *lease_columns(),
 )

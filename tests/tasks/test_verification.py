@@ -1,6 +1,7 @@
 """flfleet.verify looks at accepted runs that are not ended, and one that fails holds no other up."""
 
 import json
+import os
 import time
 
 import pytest
@@ -57,3 +58,12 @@ def test_every_round_with_an_accepted_run_is_watched_until_it_has_ended(accept, 
     assert verification.verify() == "2 rounds watched"
     assert verification.verify() == "1 rounds watched"
     assert sorted(watched) == [("a", ["0xab"]), ("a", ["0xab"]), ("b", ["0xab"])]
+
+
+def test_a_round_that_another_worker_checks_is_left_to_it(accept, monkeypatch) -> None:
+    task = make_task(taskID="a")
+    accept(task)
+    monkeypatch.setattr(verification, "watch", lambda *_arguments: pytest.fail("two workers at one round"))
+    with verification._watcher(os.getpid()).book.watching(task.task_hash) as ours:
+        assert ours
+        assert verification.verify() == "1 rounds watched"

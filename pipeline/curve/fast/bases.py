@@ -8,8 +8,8 @@ from pipeline.curve.fast.digits import Windows
 from pipeline.curve.fast.single import decode
 from pipeline.curve.fast.tables import BaseTables
 
-#: Window widths that a base may get. Wider tables than 16 bits (38 MiB) leave the cache and gain nothing.
-WIDTHS = range(4, 17)
+#: Window widths that a base may get. 17 bits are 72 MiB and 15 windows; another window less would take 144 MiB.
+WIDTHS = range(4, 18)
 #: Bytes of all tables.
 MEMORY = 160 * 2**20
 

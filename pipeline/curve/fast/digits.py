@@ -34,8 +34,8 @@ class Windows:
 
     @staticmethod
     def of(width: int) -> "Windows":
-        """The fewest windows of at most `width` bits that cover 256 bits."""
-        count = -(-256 // width)
+        """The fewest windows of `width` bits that cover 256 bits; the first may have one bit more, where that saves a window."""
+        count = -(-255 // width)
         return Windows(256 - width * (count - 1), width, count)
 
     @property

@@ -42,9 +42,9 @@ def external(builder: ir.IRBuilder, name: str, result: Any, arguments: Sequence[
 
 
 def prefetch(builder: ir.IRBuilder, address: Any) -> None:
-    """Asks for the cache line at a pointer, for reading."""
+    """Asks for the cache line at a pointer, for reading, into the second-level cache: the first is full of what is worked on."""
     function = external(builder, "llvm.prefetch.p0", ir.VoidType(), [ADDRESS, I32, I32, I32])
-    builder.call(function, [address, *(ir.Constant(I32, hint) for hint in (0, 3, 1))])
+    builder.call(function, [address, *(ir.Constant(I32, hint) for hint in (0, 2, 1))])
 
 
 @contextmanager

@@ -69,6 +69,14 @@ class Field(ABC):
         """x - y; y may be a gathered ordinate."""
 
     @abstractmethod
+    def difference(self, builder: Builder, x: Value, y: Value) -> Value:
+        """x - y only as a factor, as the run of `abscissa` and for `suspicious`; x or y may be a gathered ordinate."""
+
+    def fence(self, builder: Builder, value: Value) -> Value:
+        """The value; the compiler neither moves what is behind to before it, nor what is before to behind."""
+        return value
+
+    @abstractmethod
     def abscissa(self, builder: Builder, slope: Value, x: Value, run: Value) -> Value:
         """slope^2 - 2x - run: the sum's x, with run = x' - x."""
 

@@ -60,6 +60,17 @@ class IfmaField(Field):
             builder, [builder.add(x[i], builder.sub(_all(limb), y[i])) for i, limb in enumerate(_limbs(P, 2))]
         )
 
+    def difference(self, builder: Builder, x: list[Any], y: list[Any]) -> list[Any]:
+        return _carried(
+            builder, [builder.add(x[i], builder.sub(_all(limb), y[i])) for i, limb in enumerate(_limbs(P, 2))]
+        )
+
+    def fence(self, builder: Builder, value: list[Any]) -> list[Any]:
+        kinds = [VECTOR] * LIMBS
+        function = ir.FunctionType(ir.LiteralStructType(kinds), kinds)
+        result = builder.call(ir.InlineAsm(function, "", "=v,=v,=v,=v,=v,0,1,2,3,4", side_effect=True), value)
+        return [builder.extract_value(result, i) for i in range(LIMBS)]
+
     def abscissa(self, builder: Builder, slope: list[Any], x: list[Any], run: list[Any]) -> list[Any]:
         taken = [builder.add(builder.add(a, a), b) for a, b in zip(x, run, strict=True)]
         start = [builder.sub(_all(limb), taken[i]) for i, limb in enumerate(_limbs(P, 8))]
@@ -78,10 +89,11 @@ class IfmaField(Field):
         return self.choose(builder, reaches, raised, x)
 
     def suspicious(self, builder: Builder, x: list[Any]) -> Any:
-        # Reduced, zero is 0 or p (2p is beyond the bound): the lowest limb alone says no nearly always.
-        lanes = builder.or_(
-            builder.icmp_unsigned("==", x[0], _all(0)), builder.icmp_unsigned("==", x[0], _all(_limbs(P)[0]))
-        )
+        # Reduced, zero is 0 or p; as a difference, p, 2p or 3p. The lowest limb alone says no nearly always.
+        lowest = [_limbs(P * times % 2**LIMB)[0] for times in range(4)]
+        lanes = builder.icmp_unsigned("==", x[0], _all(lowest[0]))
+        for limb in lowest[1:]:
+            lanes = builder.or_(lanes, builder.icmp_unsigned("==", x[0], _all(limb)))
         return builder.icmp_unsigned("!=", builder.bitcast(lanes, I8), ir.Constant(I8, 0))
 
     def is_zero(self, builder: Builder, x: list[Any]) -> Any:

@@ -70,6 +70,9 @@ class ScalarField(Field):
         low = builder.trunc(difference, I256)
         return _rarely(builder, _top(builder, difference), low, lambda: builder.sub(low, ir.Constant(I256, FOLD)))
 
+    def difference(self, builder: Builder, x: Any, y: Any) -> Any:
+        return self.subtract(builder, x, y)
+
     def abscissa(self, builder: Builder, slope: Any, x: Any, run: Any) -> Any:
         square = self.square(builder, slope)
         once = self.subtract(builder, self.subtract(builder, square, x), x)

@@ -48,6 +48,12 @@ class InterleavedField(Field):
     def subtract(self, builder: Builder, x: Any, y: Any) -> list[Any]:
         return [self._field.subtract(builder, x[i], y[i]) for i in self._ways]
 
+    def difference(self, builder: Builder, x: Any, y: Any) -> list[Any]:
+        return [self._field.difference(builder, x[i], y[i]) for i in self._ways]
+
+    def fence(self, builder: Builder, value: Any) -> list[Any]:
+        return [self._field.fence(builder, value[i]) for i in self._ways]
+
     def abscissa(self, builder: Builder, slope: Any, x: Any, run: Any) -> list[Any]:
         return [self._field.abscissa(builder, slope[i], x[i], run[i]) for i in self._ways]
 

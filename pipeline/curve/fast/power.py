@@ -22,6 +22,8 @@ class Powers:
 
     inverse: Callable[[int, int, int], None]
     root: Callable[[int, int, int], None]
+    #: A routine: (out, x, y), out may be either.
+    multiply: Any
 
 
 def make_powers(field: Field, compiler: Compiler) -> Powers:
@@ -87,7 +89,7 @@ def make_powers(field: Field, compiler: Compiler) -> Powers:
         multiply(power, power, scratch)
         squares(out, power, 2)
 
-    return Powers(inverse=compiler(inverse), root=compiler(root))
+    return Powers(inverse=compiler(inverse), root=compiler(root), multiply=multiply)
 
 
 def _multiply(field: Field, builder: Builder, arguments: Sequence[Any]) -> None:

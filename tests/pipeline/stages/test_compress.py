@@ -138,6 +138,50 @@ def test_a_model_of_another_dimension_starts_without_a_residual(second_round):
     assert job.artifacts.get(output.artifacts["wish"]) == bytes(3)
 
 
+def test_a_model_that_is_not_the_parent_blocks_starts_without_a_residual(second_round):
+    job, residual, _ = second_round(task=make_task(**SECOND, modelSHA256="0x" + "ef" * 32))
+    assert residual.any()
+    output = run(job)
+    assert not job.artifacts.get_array(output.artifacts["residual"]).any()
+    assert not job.artifacts.get_array(output.artifacts["values"]).any()
+
+
+def test_an_update_is_neither_lost_nor_counted_twice_over_many_rounds(tmp_path):
+    """Whatever became of its rounds, what the sums took and what still waits is what was learnt."""
+    rng = np.random.default_rng(3)
+    learnt, taken, previous, inputs = np.zeros(21), np.zeros(21), None, {}
+    fates = ["taken", "left out", "no block", "first group dropped", "taken", "no block", "no block", "taken"]
+    last_block = None
+    for number, fate in enumerate(fates, 1):
+        task = make_task(round=number, parentBlockHash=HASH if number > 1 else None)
+        delta = rng.normal(scale=0.05, size=21).astype(np.float32)
+        support = sorted(rng.choice(21, size=6, replace=False).tolist()) if number > 1 else None
+        job = job_for(tmp_path, task, delta=delta, support=support, inputs=inputs, previous=previous)
+        output = run(job)
+        values, residual, _ = arrays(job, output)
+        learnt += delta
+        sent = np.zeros(21)
+        sent[support if support is not None else slice(None)] = values / 100
+        kept = sent.copy()
+        if fate in ("left out", "no block"):
+            kept[:] = 0
+        elif fate == "first group dropped":
+            kept[(support or list(range(21)))[:4]] = 0
+        taken += kept
+        assert np.allclose(taken + (sent - kept) + residual, learnt, atol=1e-6), (number, fate)
+        artifacts = dict(output.artifacts) | ({"support": job.inputs["support"]} if support is not None else {})
+        previous = PreviousRun(round=number, submission_hash=HASH, artifacts=artifacts, task=task)
+        if fate != "no block":
+            entry = {
+                "miner": MINERS[0].address,
+                "submissionHash": OTHER if fate == "left out" else HASH,
+                "scoreCommit": HASH,
+            }
+            dropped = [0] if fate == "first group dropped" else []
+            last_block = make_block(round=number, participants=[entry], dropped=dropped)
+        inputs = {"parent_block": job.artifacts.put(json.dumps(last_block).encode())}
+
+
 def test_the_stages_that_need_no_torch_do_not_import_it():
     program = "import sys, pipeline.stages.compress, pipeline.stages.data, pipeline.stages.fetch, pipeline.stages.train, pipeline.aggregation.evaluate; print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)

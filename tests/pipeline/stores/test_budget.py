@@ -36,18 +36,18 @@ def test_what_never_left_has_spent_nothing(ledger):
 
 
 def test_a_cap_stops_the_submission_that_would_go_beyond_it(open_ledger):
-    ledger = open_ledger(max_epsilon={"digits": 1.0})
+    ledger = open_ledger(privacy_budget={"digits": 1.0})
     send(ledger, "one", 0.75)
     with pytest.raises(Rejected, match=r"spent epsilon 0.75 of 1 .*this run's 0.5"):
         send(ledger, "two", 0.5)
     send(ledger, "three", 0.25)
-    assert "FLFLEET_MAX_EPSILON" in ledger.exhausted(MINERS[0].address, "digits")
+    assert "FLFLEET_PRIVACY_BUDGET" in ledger.exhausted(MINERS[0].address, "digits")
     assert ledger.exhausted(MINERS[1].address, "digits") is None
     send(ledger, "four", 9.0, dataset="xray")
 
 
 def test_under_a_cap_nothing_leaves_that_no_epsilon_bounds(open_ledger):
-    ledger = open_ledger(max_epsilon={"*": 8.0})
+    ledger = open_ledger(privacy_budget={"*": 8.0})
     with pytest.raises(Rejected, match="not differentially private"):
         send(ledger, "one")
     assert ledger.spent() == []

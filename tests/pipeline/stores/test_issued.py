@@ -64,6 +64,17 @@ def test_pending_are_those_without_an_answer(ledger) -> None:
         Refusal(status=422, reasons=["no"], invalid=[]),
     )
     assert ledger.pending() == [request("33").request_hash]
+    issue(ledger, request("33"))
+    assert ledger.pending() == []
+
+
+def test_claims_that_ended_without_a_word_are_counted(ledger) -> None:
+    ledger.receive(request())
+    ledger.lease_seconds = -1
+    claims = [ledger.claim(request().request_hash) for _ in range(3)]
+    assert [claim.attempts for claim in claims] == [0, 1, 2]
+    ledger.release(request().request_hash, claims[-1].token)
+    assert ledger.claim(request().request_hash).attempts == 2
 
 
 def test_who_lost_the_lease_issues_nothing(ledger) -> None:

@@ -98,3 +98,21 @@ def test_the_previous_run_is_the_latest_whose_bytes_may_have_left(ledger):
     assert ledger.previous_run(MINER, "digits", "task_001", before_round=2).round == 1
     assert ledger.previous_run(MINER, "digits", "task_001", before_round=1) is None
     assert ledger.previous_run(MINERS[1].address, "digits", "task_001", before_round=4) is None
+
+
+@pytest.mark.parametrize("other", [{"dataset": "chestxray"}, {"taskID": "task_002"}], ids=["data set", "task"])
+def test_a_residual_stays_with_its_data_set_and_its_task(ledger, other):
+    sent = ledger.claim(add(ledger, **round_of(1), **other), "fetch", ME)
+    ledger.note(sent, "payload", "a" * 64)
+    assert ledger.previous_run(MINER, "digits", "task_001", before_round=2) is None
+    names = {"dataset": "digits", "taskID": "task_001"} | other
+    assert ledger.previous_run(MINER, names["dataset"], names["taskID"], before_round=2).run_id == sent.run_id
+
+
+@pytest.mark.parametrize("end", ["reject", "kill"])
+def test_a_refused_submission_may_come_back_and_one_that_never_left_does_not(ledger, end):
+    first = ledger.claim(add(ledger, **round_of(1)), "fetch", ME)
+    ledger.note(first, "payload", "a" * 64)
+    getattr(ledger, end)(first, "the aggregator refused it")
+    getattr(ledger, end)(ledger.claim(add(ledger, **round_of(2)), "fetch", ME), "before anything left")
+    assert ledger.previous_run(MINER, "digits", "task_001", before_round=3).run_id == first.run_id

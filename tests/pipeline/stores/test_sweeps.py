@@ -34,7 +34,8 @@ def test_a_run_at_work_is_left_alone(ledger):
 def test_a_dead_worker_of_this_host_is_seen_at_once(ledger):
     run_id = add(ledger)
     claim = ledger.claim(run_id, "fetch", GONE)
-    assert ledger.due_for_sweep(idle_seconds=60, depths={}) == [Due(run_id=run_id, stage=Stage.FETCH, token=1)]
+    due = Due(run_id=run_id, stage=Stage.FETCH, token=1, label="task_0, round 1, one")
+    assert ledger.due_for_sweep(idle_seconds=60, depths={}) == [due]
     assert ledger.due_for_sweep(idle_seconds=60, depths={}) == []
     assert ledger.run(run_id).attempts == 1
     with pytest.raises(Fenced):
