@@ -12,7 +12,8 @@ ROOT = Path(__file__).parents[1]
 
 def start(command: str, home: Path, *options: str) -> subprocess.Popen[str]:
     """`flfleet COMMAND --home HOME --json ...`, its output piped."""
-    code = "from cli.main import main; main()"
+    # A shell in the background has its children ignore Ctrl-C; these are to hear it, whoever started the tests.
+    code = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); from cli.main import main; main()"
     return subprocess.Popen(
         [sys.executable, "-c", code, command, "--home", str(home), "--json", *options],
         stdout=subprocess.PIPE,
