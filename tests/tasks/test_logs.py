@@ -1,15 +1,14 @@
 import json
 import logging
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-import structlog
 from celery.app.trace import LOG_RECEIVED, LOG_SUCCESS
 
-from pipeline.settings import current
-from tasks.logs import configure, is_news
+from tasks.logs import is_news
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = """
@@ -60,26 +59,23 @@ def test_a_stage_that_fails_is_news():
     assert is_news(line("without arguments"))
 
 
-@pytest.fixture
-def root_as_it_was():
-    root = logging.getLogger()
-    before = (root.handlers, root.level)
-    yield
-    for handler in root.handlers:
-        if handler not in before[0]:
-            handler.close()
-    root.handlers, root.level = before
-    structlog.reset_defaults()
+MOVED = """
+import logging, pathlib, sys
+from tasks.logs import configure
+configure()
+path, log = pathlib.Path(sys.argv[1]), logging.getLogger("flfleet.test")
+log.warning("before")
+path.rename(path.with_suffix(".log.1"))  # as logrotate does
+log.warning("after")
+"""
 
 
-def test_a_log_file_that_was_moved_away_is_opened_anew(root_as_it_was, monkeypatch, tmp_path):
-    monkeypatch.setenv("FLFLEET_LOG_FILE", str(tmp_path / "logs/fleet.log"))
-    current.cache_clear()
-    configure()
-    log = logging.getLogger("flfleet.test")
-    log.warning("before")
-    (tmp_path / "logs/fleet.log").rename(tmp_path / "logs/fleet.log.1")  # as logrotate does
-    log.warning("after")
+def test_a_log_file_that_was_moved_away_is_opened_anew(tmp_path):
+    path = tmp_path / "logs/fleet.log"
+    environment = {**os.environ, "FLFLEET_LOG_FILE": str(path)}
+    # A process of its own: what `configure` sets holds for a process.
+    command = [sys.executable, "-c", MOVED, str(path)]
+    subprocess.run(command, capture_output=True, cwd=ROOT, env=environment, timeout=60, check=True)
     for name, event in (("fleet.log.1", "before"), ("fleet.log", "after")):
         (line,) = (tmp_path / "logs" / name).read_text().splitlines()
         assert json.loads(line)["event"] == event
