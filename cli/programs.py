@@ -38,8 +38,8 @@ class Program:
 
 
 def worker(home: Path, pool: str, *, processes: int = 1, queues: str | None = None) -> Program:
-    """A Celery worker for one pool."""
-    command = ("-m", "celery", "-A", "tasks.app", "worker", "-Q", queues or pool, "-n", f"{pool}@%h")
+    """A Celery worker for one pool; `queues`, with commas, where it is to read others than the pool's."""
+    command = ("-m", "celery", "-A", "tasks.app", "worker", "-Q", queues or _QUEUES.get(pool, pool), "-n", f"{pool}@%h")
     options = ("--concurrency", str(processes), "--loglevel", "INFO", "--without-mingle", "--without-gossip")
     # One thread of numeric libraries a process: pools would fight for the cores otherwise.
     # REMAP_SIGTERM: a stop gives the task back to the queue at once instead of waiting for its end.
@@ -96,7 +96,7 @@ def fleet(home: Path, workers: Mapping[str, int]) -> list[Program]:
     """Every pool of a miner's fleet, and beat."""
     pools = [*(stage.value for stage in Stage), CONTROL, VERIFY]
     return [
-        *(worker(home, pool, processes=workers.get(pool, 1), queues=_QUEUES.get(pool)) for pool in pools),
+        *(worker(home, pool, processes=workers.get(pool, 1)) for pool in pools),
         beat(home),
     ]
 
