@@ -108,21 +108,11 @@ class Claims(HotPath, AuditLog, Budget):
             super().note(claim, name, digest)
             return
         with self._transaction(durable=True) as db:
-            known = select(notes.c.digest).where(notes.c.run_id == claim.run_id, notes.c.name == name)
-            fresh = db.execute(known).scalar_one_or_none() != digest
+            session = self._session(db)
+            fresh = self._is_fresh(session, claim, name, digest)
             if fresh:
                 self._may_leave(db, claim, digest)
-            values: dict[str, Any] = {"lease_until": self._now() + self._lease_seconds}
-            if fresh:
-                values |= {"attempts": 0, "updated_at": time.time()}
-            self._fenced(db, claim, values)
-            if fresh:
-                insert = self._insert(notes).values(run_id=claim.run_id, name=name, stage=claim.stage, digest=digest)
-                db.execute(
-                    insert.on_conflict_do_update(
-                        index_elements=["run_id", "name"], set_={"digest": digest, "stage": claim.stage}
-                    )
-                )
+            self._write_note(session, claim, name, digest, fresh=fresh)
 
     def commit(
         self, claim: Claim, artifacts: Mapping[str, str], figures: Mapping[str, Any], *, durable: bool = False

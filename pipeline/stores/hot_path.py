@@ -129,15 +129,23 @@ class HotPath(LedgerBase):
 
         A new digest is progress: attempts start from none again, so that a training that advances between two kills goes on.
         """
-        its = {"its_id": claim.run_id, "its_token": claim.token, "at": time.time()}
         with self._quick(durable=True) as db:
-            fresh = dict(self._noted.run(db, its).fetchall()).get(name) != digest
-            held = self._advance if fresh else self._lengthen
-            if held.run(db, its | self._lease()).rowcount != 1:
-                raise fenced(claim)
-            if fresh:
-                made = {"run_id": claim.run_id, "name": name, "stage": claim.stage.value, "digest": digest}
-                self._keep_note.run(db, made)
+            self._write_note(db, claim, name, digest, fresh=self._is_fresh(db, claim, name, digest))
+
+    def _is_fresh(self, db: Session, claim: Claim, name: str, digest: str) -> bool:
+        """Whether the run has no note of that name, or one that says otherwise."""
+        known = dict(self._noted.run(db, {"its_id": claim.run_id}).fetchall())
+        return known.get(name) != digest
+
+    def _write_note(self, db: Session, claim: Claim, name: str, digest: str, *, fresh: bool) -> None:
+        """Keeps the note, if it is `fresh`, and the lease. Raises Fenced."""
+        its = {"its_id": claim.run_id, "its_token": claim.token, "at": time.time()}
+        held = self._advance if fresh else self._lengthen
+        if held.run(db, its | self._lease()).rowcount != 1:
+            raise fenced(claim)
+        if fresh:
+            made = {"run_id": claim.run_id, "name": name, "stage": claim.stage.value, "digest": digest}
+            self._keep_note.run(db, made)
 
     def _finish(
         self, claim: Claim, artifacts: Mapping[str, str], figures: Mapping[str, Any], durable: bool
