@@ -84,20 +84,18 @@ class LedgerBase:
 
     @contextmanager
     def _transaction(self, *, durable: bool = False) -> Iterator[Connection]:
-        try:
-            with transaction(self._engine, durable=durable) as db:
-                yield db
-        except (OperationalError, InterfaceError) as error:
-            raise Retryable(f"ledger: {error.orig}") from error
+        with self._errors(), transaction(self._engine, durable=durable) as db:
+            yield db
 
     @contextmanager
     def _quick(self, *, durable: bool = False) -> Iterator[Session]:
         """As `_transaction`, for prepared statements alone."""
-        with self._quick_errors(), quick_transaction(self._engine, durable=durable) as session:
+        with self._errors(), quick_transaction(self._engine, durable=durable) as session:
             yield session
 
     @contextmanager
-    def _quick_errors(self) -> Iterator[None]:
+    def _errors(self) -> Iterator[None]:
+        """Retryable for a database that does not answer: as SQLAlchemy says it, and as prepared statements' driver does."""
         try:
             yield
         except (OperationalError, InterfaceError) as error:
@@ -108,7 +106,7 @@ class LedgerBase:
     @contextmanager
     def _quick_reading(self) -> Iterator[Session]:
         """For one prepared statement that only reads: it sees one moment without a transaction."""
-        with self._quick_errors(), quick_reading(self._engine) as session:
+        with self._errors(), quick_reading(self._engine) as session:
             yield session
 
     def _session(self, db: Connection) -> Session:
@@ -118,11 +116,8 @@ class LedgerBase:
 
     @contextmanager
     def _reading(self) -> Iterator[Connection]:
-        try:
-            with reading(self._engine) as db:
-                yield db
-        except (OperationalError, InterfaceError) as error:
-            raise Retryable(f"ledger: {error.orig}") from error
+        with self._errors(), reading(self._engine) as db:
+            yield db
 
     def _row(self, db: Connection, run_id: str) -> Row[Any] | None:
         if self._postgres:
