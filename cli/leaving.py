@@ -15,6 +15,7 @@ from pipeline.protocol.submission import Submission
 from pipeline.protocol.task import Task
 from pipeline.settings import load
 from pipeline.stores.artifacts import ArtifactStore
+from pipeline.stores.budget import privacy_of
 from pipeline.stores.database import open_database
 from pipeline.stores.ledger_base import PAYLOAD
 from pipeline.stores.records import Run
@@ -76,6 +77,7 @@ def examine(run: Run, task: Task, artifacts: ArtifactStore) -> Leaving:
     submission = Submission.decode(payload)
     size = _coordinates(run, task, artifacts)
     wished = None if submission.wish is None else len(indices_from_bitmap(submission.wish, task.dimension, "wish"))
+    epsilon = privacy_of(run.figures).get("epsilon")
     document = {
         "sent": True,
         "to": f"{task.aggregator_url}/aggregator/submit-update",
@@ -96,10 +98,10 @@ def examine(run: Run, task: Task, artifacts: ArtifactStore) -> Leaving:
         "groups": task.groups(size),
         "support": "all coordinates" if task.support is None else task.support.hash,
         "wishedCoordinates": wished,
-        "epsilon": run.figures.get("epsilon"),
+        "epsilon": epsilon,
         "asked": asked,
     }
-    return Leaving(document=document, reveals=_reveals(task, size, wished, run.figures.get("epsilon")))
+    return Leaving(document=document, reveals=_reveals(task, size, wished, epsilon))
 
 
 def show_privacy(home: Path, *, as_json: bool) -> None:

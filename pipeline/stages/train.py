@@ -103,8 +103,6 @@ def train_on(job: Job, model: "Model", dataset: "Dataset") -> Output:
             "seconds": round(trained.seconds, 3),
             "limited": trained.limited,
             "privacy": trained.privacy,
-            # Where the ledger sums a data set's budget.
-            **{name: (trained.privacy or {})[name] for name in ("epsilon", "delta") if trained.privacy},
             "statistics": [list(span) for span in statistics.spans],
         },
     )

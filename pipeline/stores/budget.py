@@ -33,6 +33,12 @@ class Spent:
     without_epsilon: int
 
 
+def privacy_of(figures: Mapping[str, Any] | None) -> Mapping[str, Any]:
+    """What a training's figures say of differential privacy (epsilon, delta, ...); empty where it was none."""
+    stated: Mapping[str, Any] | None = (figures or {}).get("privacy")
+    return stated or {}
+
+
 class Budget(LedgerBase):
     """Sums over what left."""
 
@@ -67,7 +73,8 @@ class Budget(LedgerBase):
 
     def _used(self, db: Connection, miner: str, dataset: str, but: str = "") -> float:
         rows = db.execute(_left(runs.c.miner == miner, runs.c.dataset == dataset, runs.c.run_id != but)).all()
-        return sum((row.figures or {}).get("epsilon") or 0.0 for row in rows)
+        used: float = sum(privacy_of(row.figures).get("epsilon", 0.0) for row in rows)
+        return used
 
     def _require_budget(self, db: Connection, run: Any) -> None:
         """Raises Rejected where the run's submission would go beyond its data set's cap, or nothing bounds it."""
@@ -77,7 +84,7 @@ class Budget(LedgerBase):
         figures = db.execute(
             select(outputs.c.figures).where(outputs.c.run_id == run.run_id, outputs.c.stage == Stage.TRAIN)
         ).scalar_one_or_none()
-        own = (figures or {}).get("epsilon")
+        own = privacy_of(figures).get("epsilon")
         if own is None:
             raise Rejected(
                 f"data set {run.dataset!r} has a cap on epsilon ({cap:g}, FLFLEET_PRIVACY_BUDGET), and this training states "
@@ -100,14 +107,14 @@ def _left(*which: ColumnElement[bool]) -> Any:
 
 
 def _sum(miner: str, miner_name: str, dataset: str, rows: list[Any]) -> Spent:
-    figures = [row.figures or {} for row in rows]
+    spent = [privacy_of(row.figures) for row in rows]
     return Spent(
         miner=miner,
         miner_name=miner_name,
         dataset=dataset,
         tasks=len({row.task_id for row in rows}),
         submissions=len(rows),
-        epsilon=sum(each.get("epsilon") or 0.0 for each in figures),
-        delta=sum(each.get("delta") or 0.0 for each in figures if each.get("epsilon") is not None),
-        without_epsilon=sum(each.get("epsilon") is None for each in figures),
+        epsilon=sum(each.get("epsilon", 0.0) for each in spent),
+        delta=sum(each.get("delta", 0.0) for each in spent),
+        without_epsilon=sum("epsilon" not in each for each in spent),
     )

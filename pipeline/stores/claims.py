@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import Connection, bindparam, delete, select, update
 
 from pipeline.stores.audit_log import AuditLog
-from pipeline.stores.budget import Budget
+from pipeline.stores.budget import Budget, privacy_of
 from pipeline.stores.controls import stopped
 from pipeline.stores.hot_path import HotPath, output_row
 from pipeline.stores.ledger_base import (
@@ -261,7 +261,8 @@ class Claims(HotPath, AuditLog, Budget):
         if row is None:
             return
         if claim.stage is Stage.TRAIN:
-            told = {name: figures.get(name) for name in ("epochs", "epsilon", "delta") if figures.get(name) is not None}
+            stated = {"epochs": figures.get("epochs"), **privacy_of(figures)}
+            told = {name: stated[name] for name in ("epochs", "epsilon", "delta") if stated.get(name) is not None}
             self._record(db, "trained", **_of(row), datasetDigest=dataset, **told)
         else:
             told = {name: figures.get(name) for name in ("submissionHash", "payloadBytes", "receivedAt")}

@@ -121,7 +121,9 @@ def test_what_leaves_names_every_field_of_the_bytes_that_were_sent(home, ledger)
     for stage in list(Stage)[:-1]:
         claim = ledger.claim(run_id, stage, this_process())
         assert claim is not None
-        ledger.commit(claim, {}, {Stage.FETCH: {"coordinates": size}, Stage.TRAIN: {"epsilon": 0.5}}.get(stage, {}))
+        ledger.commit(
+            claim, {}, {Stage.FETCH: {"coordinates": size}, Stage.TRAIN: {"privacy": {"epsilon": 0.5}}}.get(stage, {})
+        )
     nothing = json.loads(flfleet(home, "what-leaves", run_id, "--json").stdout)
     assert nothing["sent"] is False
     claim = ledger.claim(run_id, Stage.SUBMIT, this_process())

@@ -20,7 +20,7 @@ def whole_run(ledger) -> str:
     run_id = ledger.add_run(make_task(), MINERS[0].address, "ward-7")
     figures = {
         Stage.DATA: {"dataset": "d" * 64},
-        Stage.TRAIN: {"epochs": 2, "epsilon": 0.5},
+        Stage.TRAIN: {"epochs": 2, "privacy": {"epsilon": 0.5}},
         Stage.SUBMIT: {"submissionHash": "0xab", "payloadBytes": 9, "receivedAt": 1},
     }
     for stage in Stage:

@@ -13,7 +13,9 @@ def send(ledger, name, epsilon=None, miner=0, **changes) -> None:
     task = make_task(taskID=name, **changes)
     run_id = ledger.add_run(task, MINERS[miner].address, f"m{miner}", max_submissions=99)
     for stage in list(Stage)[:-1]:
-        figures = {"epsilon": epsilon, "delta": 1e-5} if stage is Stage.TRAIN and epsilon is not None else {}
+        figures = (
+            {"privacy": {"epsilon": epsilon, "delta": 1e-5}} if stage is Stage.TRAIN and epsilon is not None else {}
+        )
         ledger.commit(ledger.claim(run_id, stage, ME), {}, figures)
     ledger.note(ledger.claim(run_id, Stage.SUBMIT, ME), "payload", "a" * 64)
 
