@@ -14,7 +14,7 @@ from network.site import Site, static
 from network.snapshot import Depths, Observer
 from pipeline.settings import Settings, current
 from tasks.logs import configure
-from tasks.sweeping import queue_depths
+from tasks.queues import queue_depths
 
 
 class FleetPage:

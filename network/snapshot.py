@@ -11,7 +11,7 @@ from pipeline.stores.overview import Events, Overview, Speed, StageTimes, Waitin
 from pipeline.stores.records import Refusal, Run, Stage, State, WorkerSeen
 from pipeline.stores.witness import Reward, WitnessLedger
 from tasks.app import CONTROL, VERIFY
-from tasks.sweeping import queue_depths
+from tasks.queues import queue_depths
 
 #: A miner's pools, in the order in which people read them.
 POOLS = (*(stage.value for stage in Stage), CONTROL, VERIFY)

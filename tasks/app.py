@@ -19,6 +19,7 @@ from pipeline.stages.contract import Stage
 from tasks.devices import pool_settings
 from tasks.heartbeat import Heartbeat
 from tasks.keeper import LeaseKeeper
+from tasks.names import task_name
 
 #: Queues besides the seven stages': control carries polls and sweeps, verify long audits that must not hold them up;
 #: aggregate and publish are the other parties' work.
@@ -32,7 +33,7 @@ PRIORITY_STEPS = (0, 9)
 RETRAIN_PRIORITY = 9
 #: Task names to queues; everything else is control's.
 ROUTES = {
-    **{f"flfleet.{stage}": {"queue": stage.value} for stage in Stage},
+    **{task_name(stage): {"queue": stage.value} for stage in Stage},
     "flfleet.retrain": {"queue": RETRAIN},
     "flfleet.verify": {"queue": VERIFY},
     "flfleet.aggregate.*": {"queue": AGGREGATE},
@@ -111,7 +112,7 @@ def configuration(settings: Settings, pool: str) -> dict[str, Any]:
         "worker_soft_shutdown_timeout": 3.0,
         "worker_hijack_root_logger": False,
         "task_annotations": {
-            **{f"flfleet.{stage}": {"time_limit": time_limit(settings, stage)} for stage in Stage},
+            **{task_name(stage): {"time_limit": time_limit(settings, stage)} for stage in Stage},
             "flfleet.retrain": {"time_limit": time_limit(settings, Stage.TRAIN)},
         },
         # Its ticks are the heartbeat that a liveness probe looks at.

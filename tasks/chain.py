@@ -4,6 +4,7 @@ from celery import chain
 
 from pipeline.stages.contract import Stage
 from tasks.app import app
+from tasks.names import task_name
 
 
 def remaining(run_id: str, stage: Stage, token: int, label: str = "") -> chain:
@@ -16,7 +17,7 @@ def remaining(run_id: str, stage: Stage, token: int, label: str = "") -> chain:
     shown = f"({', '.join(part for part in (label, f'run {run_id}') if part)})"
     return chain(
         app.signature(
-            f"flfleet.{name}",
+            task_name(name),
             args=(run_id,),
             task_id=f"{run_id}.{name}.{token}",
             immutable=True,

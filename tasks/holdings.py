@@ -4,9 +4,11 @@ import os
 from collections.abc import Mapping
 from functools import lru_cache
 
+from pipeline.errors import Misconfigured
+from pipeline.protocol.signing import SecretKey
 from pipeline.settings import current
 from pipeline.stores.artifacts import ArtifactStore
-from pipeline.stores.keys import Identity, identities
+from pipeline.stores.keys import Identity, identities, secret_key
 from pipeline.stores.runs import RunLedger
 
 
@@ -24,6 +26,21 @@ def artifacts() -> ArtifactStore:
 def miners() -> Mapping[str, Identity]:
     """This fleet's identities by address; as the settings, they are read once. Raises Misconfigured."""
     return {identity.address: identity for identity in identities(current())}
+
+
+def identity_of(address: str) -> Identity:
+    """This fleet's identity of an address. Raises Misconfigured."""
+    identity = miners().get(address)
+    if identity is None:
+        raise Misconfigured(f"no [[miner]] of fleet.toml has the address {address}; restore its keystore")
+    return identity
+
+
+def used_key(address: str, purpose: str, **of: str) -> SecretKey:
+    """An identity's secret key, and a line in the audit log that it was used, what for and `of` what. Raises Misconfigured."""
+    key = secret_key(current(), address)
+    ledger().record("key used", purpose=purpose, miner=address, **of)
+    return key
 
 
 @lru_cache(maxsize=1)

@@ -19,15 +19,14 @@ from celery.worker import state
 
 from pipeline.errors import Misconfigured, Retryable
 from pipeline.settings import current
-from pipeline.stages.contract import Stage
 from pipeline.stores.owners import working
 from pipeline.stores.records import WorkerSeen
 from pipeline.stores.runs import RunLedger
 from tasks.devices import devices_in_words
+from tasks.names import STAGE_TASKS
 
 #: How often a worker says that it is there, where its leases are longer than three times that.
 PRESENCE_SECONDS = 10.0
-_STAGES = frozenset(f"flfleet.{stage}" for stage in Stage)
 #: Held while the ledger is open here. A fork waits for it: a child must not inherit a database connection.
 _ledger_open = threading.Lock()
 _log = structlog.get_logger(__name__)
@@ -105,7 +104,7 @@ def active_stages() -> dict[str, tuple[str, str]]:
     """(run, owner) of the stages at which running children of this worker are, by the id of their message."""
     found: dict[str, tuple[str, str]] = {}
     for request in _active():
-        if request.name in _STAGES and request.worker_pid and (owner := working(request.worker_pid)) is not None:
+        if request.name in STAGE_TASKS and request.worker_pid and (owner := working(request.worker_pid)) is not None:
             found[request.id] = (str(request.args[0]), owner)
     return found
 

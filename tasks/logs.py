@@ -10,9 +10,7 @@ import structlog
 from celery.app.trace import LOG_RECEIVED, LOG_SUCCESS
 
 from pipeline.settings import current
-from pipeline.stages.contract import Stage
-
-_STAGES = frozenset(f"flfleet.{stage}" for stage in Stage)
+from tasks.names import STAGE_TASKS
 
 
 def configure(level: int = logging.INFO) -> None:
@@ -70,4 +68,4 @@ def is_news(record: logging.LogRecord) -> bool:
     """Whether a line of Celery's says more than ours: a stage's own begin and commit stand in the log with run, miner and time."""
     if record.msg not in (LOG_RECEIVED, LOG_SUCCESS) or not isinstance(record.args, Mapping):
         return True
-    return record.args.get("name") not in _STAGES
+    return record.args.get("name") not in STAGE_TASKS

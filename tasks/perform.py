@@ -12,19 +12,17 @@ import celery
 import structlog
 
 from pipeline.errors import Corrupt, Misconfigured, Rejected, Retryable
-from pipeline.protocol.signing import SecretKey
 from pipeline.protocol.strict import read_json
 from pipeline.protocol.submission import Header
 from pipeline.settings import current
 from pipeline.stages.contract import Job, Output, PreviousRun, Stage
 from pipeline.stores.artifacts import ArtifactStore
-from pipeline.stores.keys import secret_key
 from pipeline.stores.ledger_base import PAYLOAD
 from pipeline.stores.owners import this_process
 from pipeline.stores.records import Claim, Fenced
 from pipeline.stores.runs import RunLedger
 from tasks.chain import start
-from tasks.holdings import artifacts, ledger, miners
+from tasks.holdings import artifacts, identity_of, ledger, used_key
 from tasks.leases import RenewedLease
 from tasks.progress import Progress
 
@@ -114,9 +112,7 @@ def _stage(stage: Stage) -> Callable[[Job], Output]:
 
 def _job(task: celery.Task, claim: Claim, book: RunLedger, store: ArtifactStore, lease: RenewedLease) -> Job:
     settings = current()
-    identity = miners().get(claim.miner)
-    if identity is None:
-        raise Misconfigured(f"no [[miner]] of fleet.toml has the address {claim.miner}; restore its keystore")
+    identity = identity_of(claim.miner)
     terms = book.task(claim.task_hash)
     previous = None
     if claim.stage is Stage.COMPRESS and terms.round > 1:
@@ -130,17 +126,12 @@ def _job(task: celery.Task, claim: Claim, book: RunLedger, store: ArtifactStore,
         artifacts=store,
         settings=settings,
         previous=previous,
-        secret_key=(lambda: _used_key(book, claim)) if claim.stage is Stage.SUBMIT else None,
+        secret_key=(lambda: used_key(claim.miner, "submission", run=claim.run_id))
+        if claim.stage is Stage.SUBMIT
+        else None,
         report=Progress(task, book, claim, lease),
         note=lambda name, digest: book.note(claim, name, digest),
     )
-
-
-def _used_key(book: RunLedger, claim: Claim) -> SecretKey:
-    """The identity's key, and a line in the audit log that it was used."""
-    key = secret_key(current(), claim.miner)
-    book.record("key used", purpose="submission", run=claim.run_id, miner=claim.miner)
-    return key
 
 
 def _previous(

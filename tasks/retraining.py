@@ -13,21 +13,20 @@ from typing import Any
 
 import celery
 import structlog
-from kombu.exceptions import OperationalError
 
 from pipeline.errors import Corrupt, Misconfigured, Rejected, Retryable
 from pipeline.retraining import OpenDatasets, retrain
 from pipeline.settings import current
 from pipeline.stages.contract import Job
-from pipeline.stores.keys import Identity
 from pipeline.stores.owners import this_process
 from pipeline.stores.records import Fenced
 from pipeline.stores.retraining_records import RetrainingClaim
 from pipeline.stores.runs import RunLedger
 from tasks.app import RETRAIN, RETRAIN_PRIORITY, app
-from tasks.holdings import artifacts, ledger, miners
+from tasks.holdings import artifacts, identity_of, ledger
 from tasks.leases import RenewedLease
 from tasks.perform import backoff
+from tasks.queues import queue_depths
 
 #: Messages that wait at most: what workers take until the next sweep, many times over.
 MOST_HINTS = 200
@@ -68,10 +67,10 @@ def retrain_next(self: celery.Task) -> str:
 def top_up() -> int:
     """Sends as many hints as trainings wait, up to MOST_HINTS in the queue. Returns how many."""
     waiting = ledger().waiting_retrainings()
-    depth = _depth() if waiting else None
-    if depth is None:
+    depths = queue_depths([RETRAIN]) if waiting else None
+    if depths is None:
         return 0
-    missing = min(waiting, MOST_HINTS) - depth
+    missing = min(waiting, MOST_HINTS) - depths[RETRAIN]
     for _ in range(missing):
         retrain_next.apply_async(priority=RETRAIN_PRIORITY)
     return max(missing, 0)
@@ -108,13 +107,10 @@ def _ended(write: Callable[[], object], word: str) -> str:
 
 
 def _job(book: RunLedger, claim: RetrainingClaim, report: Callable[[Mapping[str, Any]], None]) -> Job:
-    identity: Identity | None = miners().get(claim.miner)
-    if identity is None:
-        raise Misconfigured(f"no [[miner]] of fleet.toml has the address {claim.miner}; restore its keystore")
     return Job(
         run_id=claim.run_id,
         task=book.task(claim.task_hash),
-        identity=identity,
+        identity=identity_of(claim.miner),
         inputs={},
         figures={},
         artifacts=artifacts(),
@@ -139,16 +135,6 @@ class _Report:
             self._book.report_retraining(self._claim, progress)
         except Retryable:
             return  # for people only
-
-
-def _depth() -> int | None:
-    connection = app.connection_for_read()
-    try:
-        with connection, connection.channel() as channel:
-            return int(channel.queue_declare(queue=RETRAIN, durable=True, auto_delete=False).message_count)
-    except (OperationalError, *connection.recoverable_connection_errors) as error:
-        _log.warning("queue not counted", reason=str(error))
-        return None
 
 
 @lru_cache(maxsize=1)

@@ -22,9 +22,8 @@ from opentelemetry.sdk.trace.id_generator import RandomIdGenerator
 from opentelemetry.trace import NonRecordingSpan, SpanContext, StatusCode, TraceFlags, set_span_in_context
 
 from pipeline.settings import current
-from pipeline.stages.contract import Stage
+from tasks.names import STAGE_TASKS
 
-_STAGES = {f"flfleet.{stage}": stage for stage in Stage}
 #: Spans wait so long for others: a process that is killed loses no more than that.
 SEND_SECONDS = 2.0
 #: The ids of the span that is being started, where they follow from the run.
@@ -74,7 +73,7 @@ def _planning(trace_id: int, span_id: int) -> Iterator[None]:
 
 
 def _begin(task: Any, args: Any, **_options: Any) -> None:
-    stage = _STAGES.get(task.name)
+    stage = STAGE_TASKS.get(task.name)
     if stage is None:
         return
     run_id = str(args[0])

@@ -11,14 +11,12 @@ from pipeline.aggregation.watching import Sent, Watcher, watch
 from pipeline.curve.contract import Kernel
 from pipeline.curve.select import kernel
 from pipeline.errors import FleetError, Misconfigured, Rejected, Retryable
-from pipeline.protocol.signing import SecretKey
 from pipeline.settings import current
 from pipeline.stores.database import open_database
-from pipeline.stores.keys import secret_key
 from pipeline.stores.records import Run, State
 from pipeline.stores.witness import WitnessLedger
 from tasks.app import app
-from tasks.holdings import artifacts, ledger, miners
+from tasks.holdings import artifacts, ledger, miners, used_key
 
 #: Newest runs that are looked at: rounds beyond these are long over.
 MOST_RUNS = 1000
@@ -71,12 +69,5 @@ def _watcher(_pid: int) -> Watcher:
         book=WitnessLedger(open_database(settings.ledger), lease_seconds=settings.lease_seconds),
         artifacts=artifacts(),
         kernel=own_kernel,
-        key=_used_key,
+        key=lambda address: used_key(address, "vote or reveal"),
     )
-
-
-def _used_key(address: str) -> SecretKey:
-    """The identity's key, and a line in the audit log that it was used."""
-    key = secret_key(current(), address)
-    ledger().record("key used", purpose="vote or reveal", miner=address)
-    return key

@@ -8,6 +8,7 @@ from pipeline.stores.retraining_records import Turn
 from tasks import retraining, sweeping
 from tasks.app import RETRAIN, RETRAIN_PRIORITY, app, configuration
 from tasks.holdings import artifacts
+from tasks.queues import queue_depths
 from tests.learning_jobs import write_ward
 from tests.signed_tasks import MINERS, make_task
 from tests.worker_fleet import broker as broker
@@ -137,7 +138,7 @@ def test_the_sweep_keeps_as_many_hints_in_the_queue_as_work_waits_up_to_a_limit(
         add(fleet, ward, f"task-{number}")
     enqueue(fleet)
     assert retraining.top_up() == 3
-    assert retraining._depth() == 3
+    assert queue_depths([RETRAIN]) == {RETRAIN: 3}
     assert retraining.top_up() == 0
     with app.connection_for_write() as connection, connection.channel() as channel:
         channel.queue_purge(RETRAIN)  # the broker was wiped

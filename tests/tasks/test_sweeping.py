@@ -5,7 +5,7 @@ from pipeline.stores.owners import this_process
 from pipeline.stores.records import State
 from tasks.app import app
 from tasks.chain import start
-from tasks.sweeping import queue_depths
+from tasks.queues import queue_depths
 from tests.signed_tasks import MINERS, make_task
 
 GONE = "|".join([*this_process().split("|")[:2], "4194303", "1"])
