@@ -1,47 +1,19 @@
 import json
 
 import pytest
-from typer.testing import CliRunner
 
 from cli.consortium import Consortium, Party, write_consortium
 from cli.init import initialise
 from cli.join import fingerprint
-from cli.main import app
 from cli.person import who
 from pipeline.protocol.signing import SecretKey
 from pipeline.settings import load
 from pipeline.stores.artifacts import ArtifactStore
 from pipeline.stores.owners import this_process
 from pipeline.stores.records import Stage, State
-from pipeline.stores.runs import RunLedger
+from tests.home_commands import add, flfleet
 from tests.known_answers import MINERS as KNOWN_MINERS
 from tests.known_answers import submission_of, support_size, task_of
-from tests.signed_tasks import MINERS, make_task
-
-
-@pytest.fixture
-def home(tmp_path):
-    return tmp_path / "home"
-
-
-@pytest.fixture
-def ledger(home):
-    book = RunLedger.open(load(home))
-    yield book
-    book.close()
-
-
-def add(ledger: RunLedger, name: str, **changes) -> str:
-    held = changes.pop("held", False)
-    run_id = ledger.add_run(
-        make_task(taskID=name, **changes), MINERS[0].address, "ward-7", max_submissions=9, held=held
-    )
-    assert run_id is not None
-    return run_id
-
-
-def flfleet(home, *arguments: str, stdin: str | None = None):
-    return CliRunner().invoke(app, [*arguments, "--home", str(home)], input=stdin)
 
 
 def test_a_pause_is_seen_in_the_ledger_and_listed_with_its_reason(home, ledger):

@@ -3,39 +3,14 @@ import json
 from xml.etree import ElementTree as ET
 
 import pytest
-from typer.testing import CliRunner
 
-from cli.main import app
 from cli.retrain import Pace
 from pipeline.errors import Misconfigured
-from pipeline.settings import load
 from pipeline.stores.owners import this_process
 from pipeline.stores.records import State
 from pipeline.stores.retraining_records import Turn
 from pipeline.stores.runs import RunLedger
-from tests.signed_tasks import MINERS, make_task
-
-
-@pytest.fixture
-def home(tmp_path):
-    return tmp_path / "home"
-
-
-@pytest.fixture
-def ledger(home):
-    book = RunLedger.open(load(home))
-    yield book
-    book.close()
-
-
-def add(ledger: RunLedger, name: str, **changes: object) -> str:
-    run_id = ledger.add_run(make_task(taskID=name, **changes), MINERS[0].address, "ward-7", max_submissions=9)
-    assert run_id is not None
-    return run_id
-
-
-def flfleet(home, *arguments: str):
-    return CliRunner().invoke(app, [*arguments, "--home", str(home)])
+from tests.home_commands import add, flfleet
 
 
 def work(ledger: RunLedger) -> None:

@@ -3,9 +3,7 @@ import os
 import time
 
 import pytest
-from typer.testing import CliRunner
 
-from cli.main import app
 from pipeline.errors import Misconfigured
 from pipeline.settings import load
 from pipeline.stages.contract import Stage
@@ -13,35 +11,13 @@ from pipeline.stores.artifacts import ArtifactStore
 from pipeline.stores.owners import this_process
 from pipeline.stores.records import State
 from pipeline.stores.runs import RunLedger
-from tests.signed_tasks import MINERS, make_task
-
-
-@pytest.fixture
-def home(tmp_path):
-    return tmp_path / "home"
-
-
-@pytest.fixture
-def ledger(home):
-    book = RunLedger.open(load(home))
-    yield book
-    book.close()
-
-
-def add(ledger: RunLedger, name: str, **changes: object) -> str:
-    run_id = ledger.add_run(make_task(taskID=name, **changes), MINERS[0].address, "ward-7", max_submissions=9)
-    assert run_id is not None
-    return run_id
+from tests.home_commands import add, flfleet
 
 
 def kill(ledger: RunLedger, run_id: str) -> None:
     claim = ledger.claim(run_id, Stage.FETCH, this_process())
     assert claim is not None
     ledger.kill(claim, "no such key")
-
-
-def flfleet(home, *arguments: str):
-    return CliRunner().invoke(app, [*arguments, "--home", str(home)])
 
 
 def test_a_dead_run_is_queued_again_with_fresh_attempts(home, ledger):
