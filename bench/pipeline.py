@@ -14,7 +14,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -24,7 +24,7 @@ import psutil
 import redis
 
 from bench import bare_chain
-from cli.broker import embedded_broker
+from bench.broker import own_broker
 from cli.homes import NewMiner, create_fleet_home
 from pipeline.protocol.signing import SecretKey
 from pipeline.protocol.task import Task
@@ -32,7 +32,6 @@ from pipeline.settings import Settings, load
 from pipeline.stages.contract import Stage
 from pipeline.stores.records import State
 from pipeline.stores.runs import RunLedger
-from tasks.app import app
 from tasks.chain import start
 
 #: Processes of each of the two workers.
@@ -72,7 +71,8 @@ class Result:
 def measure(runs: int, queued: Sequence[int], say: Callable[[str], None]) -> Result:
     """Measures in turns, so that both meet the same noise."""
     with tempfile.TemporaryDirectory(prefix="flfleet-bench-") as folder, ExitStack() as stack:
-        bench = stack.enter_context(_bench(Path(folder)))
+        stack.enter_context(own_broker(Path(folder)))
+        bench = stack.enter_context(closing(_Bench(Path(folder))))
         ratios, bare, fleet = list[float](), list[float](), list[float]()
         cpu: tuple[list[float], list[float]] = ([], [])
         with (
@@ -220,22 +220,6 @@ class _Bench:
         for _ in range(count):
             self.number += 1
             yield Task.from_document(_document(self.number, self.address))
-
-
-@contextmanager
-def _bench(home: Path) -> Iterator[_Bench]:
-    broker = embedded_broker(home)
-    with (home / "broker.log").open("w") as log:
-        server = subprocess.Popen(broker.command, stdout=log, stderr=log)
-    bench = _Bench(home)
-    # This process's app has read other settings when it was imported.
-    app.conf.update(broker_url=bench.settings.broker)
-    try:
-        yield bench
-    finally:
-        bench.close()
-        server.terminate()
-        server.wait()
 
 
 def _cpu_seconds(worker: psutil.Process) -> float:

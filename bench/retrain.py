@@ -13,21 +13,21 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cli.broker import embedded_broker
+from bench.broker import own_broker
 from cli.homes import NewMiner, create_fleet_home
 from pipeline.learning.digits import write_digits
 from pipeline.protocol.signing import SecretKey
 from pipeline.protocol.task import Architecture, Task
-from pipeline.settings import current, load
+from pipeline.settings import load
 from pipeline.stores.artifacts import ArtifactStore
 from pipeline.stores.retraining_records import UNFINISHED, Turn
 from pipeline.stores.runs import RunLedger
-from tasks.app import RETRAIN, app
+from tasks.app import RETRAIN
 
 #: A small network on 28 x 28 images, and few of them: where the price of a process shows.
 ARCHITECTURE = Architecture(name="mlp", kwargs={"in_features": 784, "hidden": 32, "num_classes": 10})
@@ -58,7 +58,11 @@ class Row:
 
 def measure(runs: int, say: Callable[[str], None]) -> list[Row]:
     """Trainings a minute of each way; the slow ones are given fewer."""
-    with tempfile.TemporaryDirectory(prefix="flfleet-bench-") as folder, _bench(Path(folder)) as bench:
+    with (
+        tempfile.TemporaryDirectory(prefix="flfleet-bench-") as folder,
+        own_broker(Path(folder)),
+        closing(_Bench(Path(folder))) as bench,
+    ):
         few = max(runs // 40, 5)
         rows = [
             Row(name="one warm process", runs=runs, seconds=bench.through_a_worker(runs)),
@@ -84,12 +88,17 @@ class _Bench:
         self.settings = load(home)
         self.ledger = RunLedger.open(self.settings)
         self.model = self._write_model()
+        self.number = 0
         self.environment = {
             **{name: value for name, value in os.environ.items() if not name.startswith("FLFLEET_")},
             "FLFLEET_HOME": str(home),
             "FLFLEET_POOL": "train",
             "OMP_NUM_THREADS": "1",
         }
+
+    def close(self) -> None:
+        """Gives the ledger's connections back."""
+        self.ledger.close()
 
     def through_a_worker(self, runs: int, *options: str) -> float:
         """Seconds of so many trainings in a Celery worker of one process, which is warm when the clock starts."""
@@ -131,7 +140,7 @@ class _Bench:
 
     def _enqueue(self, runs: int) -> None:
         for _ in range(runs):
-            self.number = getattr(self, "number", 0) + 1
+            self.number = self.number + 1
             task = Task.from_document(self._document(f"bench-{self.number}"))
             assert self.ledger.add_run(task, self.address, "bench", max_submissions=10**9)
             for _chunk in self.ledger.add_retrainings(batch="bench", priority=5, task_ids=[task.task_id]):
@@ -181,20 +190,3 @@ class _Bench:
             "publishedAt": int(time.time()),
             "timeout": 86400,
         }
-
-
-@contextmanager
-def _bench(home: Path) -> Iterator[_Bench]:
-    broker = embedded_broker(home)
-    with (home / "broker.log").open("w") as log:
-        server = subprocess.Popen(broker.command, stdout=log, stderr=log)
-    bench = _Bench(home)
-    # This process's app has read other settings when it was imported.
-    app.conf.update(broker_url=bench.settings.broker)
-    current.cache_clear()
-    try:
-        yield bench
-    finally:
-        bench.ledger.close()
-        server.terminate()
-        server.wait()
