@@ -4,9 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import ceil, floor, log10
 
-WIDTH, HEIGHT = 640, 240
-#: As in the picture of accuracies: room for labels that a phone shows larger.
-_LEFT, _RIGHT, _TOP, _BOTTOM = 80, 20, 16, 30
+from network.canvas import BOTTOM, HEIGHT, LEFT, RIGHT, WIDTH, column, height
+
 #: Colours and dashes that the style sheet tells apart; more lines than that are no picture any more.
 MOST_LINES = 8
 _MOST_LABELS, _TICKS = 10, 4
@@ -53,7 +52,7 @@ def loss_curves(losses: Mapping[str, Sequence[float]]) -> Curves | None:
     top = ticks[-1]
     lines = []
     for colour, (name, values) in enumerate(list(drawn.items())[:MOST_LINES]):
-        places = [(_x(epoch, most), _y(value, top)) for epoch, value in enumerate(values, 1)]
+        places = [(column(epoch, most), height(value / top)) for epoch, value in enumerate(values, 1)]
         points = " ".join(f"{x:g},{y:g}" for x, y in places)
         x, y = places[-1]
         lines.append(Line(name=name, colour=colour, points=points, loss=values[-1], x=x, y=y))
@@ -61,12 +60,12 @@ def loss_curves(losses: Mapping[str, Sequence[float]]) -> Curves | None:
     return Curves(
         width=WIDTH,
         height=HEIGHT,
-        left=_LEFT,
-        right=WIDTH - _RIGHT,
-        bottom=HEIGHT - _BOTTOM,
+        left=LEFT,
+        right=RIGHT,
+        bottom=BOTTOM,
         lines=lines,
-        ticks=[(_y(value, top), f"{value:g}") for value in ticks],
-        epochs=[(_x(epoch, most), str(epoch)) for epoch in range(1, most + 1) if (epoch - 1) % step == 0],
+        ticks=[(height(value / top), f"{value:g}") for value in ticks],
+        epochs=[(column(epoch, most), str(epoch)) for epoch in range(1, most + 1) if (epoch - 1) % step == 0],
     )
 
 
@@ -78,12 +77,3 @@ def _nice_ticks(highest: float) -> list[float]:
     return (
         [round(step * number, 10) for number in range(ceil(highest / step - 1e-9) + 1)] if highest > 0 else [0.0, step]
     )
-
-
-def _x(epoch: int, most: int) -> float:
-    inner = WIDTH - _LEFT - _RIGHT - 24
-    return round(_LEFT + 12 + (inner * (epoch - 1) / (most - 1) if most > 1 else inner / 2), 1)
-
-
-def _y(value: float, top: float) -> float:
-    return round(_TOP + (HEIGHT - _TOP - _BOTTOM) * (1 - value / top), 1)

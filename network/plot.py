@@ -3,9 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-WIDTH, HEIGHT = 640, 240
-#: The labels left of the axis are set larger on a phone, where the whole picture shrinks: `100%` in 24 px takes 70.
-_LEFT, _RIGHT, _TOP, _BOTTOM = 80, 20, 16, 30
+from network.canvas import BOTTOM, HEIGHT, LEFT, RIGHT, WIDTH, column, height
+
 #: Rounds that the picture has room to name.
 _MOST_LABELS = 12
 
@@ -46,27 +45,18 @@ def accuracy_plot(points: Sequence[tuple[int, float]], expected: float | None, r
     last = max([rounds, *(number for number, _ in points)], default=1)
     step = -(-last // _MOST_LABELS)
     dots = [
-        Dot(x=_x(number, last), y=_y(value), round=number, accuracy=value, is_named=(number - 1) % step == 0)
+        Dot(x=column(number, last), y=height(value), round=number, accuracy=value, is_named=(number - 1) % step == 0)
         for number, value in points
     ]
     return Plot(
         width=WIDTH,
         height=HEIGHT,
-        left=_LEFT,
-        right=WIDTH - _RIGHT,
-        bottom=HEIGHT - _BOTTOM,
+        left=LEFT,
+        right=RIGHT,
+        bottom=BOTTOM,
         dots=dots,
         line=" ".join(f"{dot.x:g},{dot.y:g}" for dot in dots),
-        ticks=[(_y(value), f"{value:.0%}") for value in (0, 0.25, 0.5, 0.75, 1)],
-        expected=None if expected is None else _y(expected),
+        ticks=[(height(value), f"{value:.0%}") for value in (0, 0.25, 0.5, 0.75, 1)],
+        expected=None if expected is None else height(expected),
         expected_label="" if expected is None else f"expected {expected:.0%}",
     )
-
-
-def _x(number: int, last: int) -> float:
-    inner = WIDTH - _LEFT - _RIGHT - 24
-    return round(_LEFT + 12 + (inner * (number - 1) / (last - 1) if last > 1 else inner / 2), 1)
-
-
-def _y(value: float) -> float:
-    return round(_TOP + (HEIGHT - _TOP - _BOTTOM) * (1 - value), 1)
