@@ -6,17 +6,16 @@ python -m bench.curve [--json] [--quick] [--n N] [--cache DIR] [--picture FILE]
 import argparse
 import json
 import platform
-import sys
 import tempfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import structlog
 
 from bench import tenseal_rival, work
 from bench.measure import Row, least
 from bench.ports import limits
+from cli.console import log_to_stderr
 from pipeline.curve.contract import Kernel
 from pipeline.curve.fast import processor
 from pipeline.curve.select import kernel
@@ -170,8 +169,7 @@ def main() -> None:
     parser.add_argument("--cache", type=Path, help="folder of compiled kernels; none: one that is thrown away")
     parser.add_argument("--picture", type=Path, help="write a picture (SVG or PNG); needs matplotlib")
     options = parser.parse_args()
-    # Nothing else on standard output: the last line is the JSON object.
-    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
+    log_to_stderr()  # the last line on stdout is the JSON object
     table = measured(options.n // 10 if options.quick else options.n, quick=options.quick, cache_dir=options.cache)
     if options.picture:
         from bench.picture import draw

@@ -1,13 +1,10 @@
 """`flfleet bench`: how fast the curve kernels and the compression are on this machine, beside their rivals."""
 
 import json
-import sys
 from enum import StrEnum
 from pathlib import Path
 
-import structlog
-
-from cli.console import OUT
+from cli.console import OUT, log_to_stderr
 from pipeline.settings import load
 
 
@@ -23,8 +20,7 @@ def run_bench(suite: Suite, home: Path, *, as_json: bool, quick: bool) -> None:
 
     A home's cache of compiled kernels is used where there is one; else they are compiled for this run.
     """
-    # Nothing else on standard output.
-    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
+    log_to_stderr()
     from bench import compress, curve  # numba and llvmlite, for those who measure
 
     if suite is Suite.CURVE:

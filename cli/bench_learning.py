@@ -1,13 +1,10 @@
 """`flfleet bench learning`: what compression and encryption cost in accuracy, and save in bytes."""
 
 import json
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-import structlog
-
-from cli.console import ERR, OUT
+from cli.console import ERR, OUT, log_to_stderr
 from pipeline.errors import Misconfigured
 from pipeline.settings import load
 
@@ -25,7 +22,7 @@ def run_learning(
     as_json: bool,
 ) -> bool:
     """Prints the table, or with `as_json` one JSON object; returns whether every target is met. Raises Misconfigured."""
-    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
+    log_to_stderr()
     from bench import learning, learning_report  # torch, for those who measure
     from bench.learning_cases import WORKLOADS
     from bench.learning_rival import make_environment, python_of

@@ -1,6 +1,8 @@
 """What commands share in talking to a person: the consoles and the exit codes."""
 
+import sys
 from enum import IntEnum
+from typing import Any
 
 from rich.console import Console
 
@@ -21,3 +23,13 @@ class Exit(IntEnum):
     UNAVAILABLE = 3
     #: Ctrl-C.
     INTERRUPTED = 130
+
+
+def log_to_stderr() -> None:
+    """Sends log lines to stderr, whatever that is when a line is written: nothing but results belongs on stdout."""
+    import structlog  # not for every command
+
+    def logger(*_args: Any) -> structlog.PrintLogger:
+        return structlog.PrintLogger(sys.stderr)
+
+    structlog.configure(logger_factory=logger)
