@@ -32,4 +32,6 @@ def log_to_stderr() -> None:
     def logger(*_args: Any) -> structlog.PrintLogger:
         return structlog.PrintLogger(sys.stderr)
 
+    # All of it, not the factory alone: another entry point of this process may have set processors made for another kind of logger.
+    structlog.reset_defaults()
     structlog.configure(logger_factory=logger)

@@ -1,10 +1,12 @@
 """What several test rooms share: homes in a temporary folder, and no settings of the desk's own."""
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import hypothesis
 import pytest
+import structlog
 
 from pipeline import settings
 from pipeline.parties import route
@@ -24,3 +26,11 @@ def _no_settings_of_the_desk(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) ->
     settings.current.cache_clear()
     route._of_this_process.cache_clear()
     monkeypatch.setattr(route, "_chosen", None)
+
+
+@pytest.fixture(autouse=True)
+def _no_logging_of_another_test() -> Iterator[None]:
+    """What a command or a worker sets for its process would hold for the tests after it."""
+    yield
+    structlog.reset_defaults()
+    structlog.contextvars.clear_contextvars()

@@ -1,16 +1,9 @@
 import io
 import sys
 
-import pytest
 import structlog
 
 from cli.console import log_to_stderr
-
-
-@pytest.fixture(autouse=True)
-def own_configuration():
-    yield
-    structlog.reset_defaults()
 
 
 def test_a_line_goes_to_what_is_stderr_when_it_is_written(monkeypatch, capsys):
@@ -23,3 +16,13 @@ def test_a_line_goes_to_what_is_stderr_when_it_is_written(monkeypatch, capsys):
     structlog.get_logger().info("compiling", seconds=3)
     assert "compiling" in later.getvalue()
     assert capsys.readouterr().out == ""
+
+
+def test_a_line_is_written_also_where_the_workers_logs_were_set_up_before(monkeypatch, capsys):
+    structlog.configure(
+        processors=[structlog.stdlib.add_log_level, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+    )
+    log_to_stderr()
+    structlog.get_logger().warning("broker away", reason="refused")
+    assert "broker away" in capsys.readouterr().err
