@@ -107,6 +107,9 @@ def _trust(settings: Settings) -> Iterator[Finding]:
 
 def _broker(settings: Settings) -> Iterator[Finding]:
     where = settings.broker.rsplit("@", 1)[-1]
+    if is_plain_beyond_this_host(settings.broker):
+        text = f"{where} is reached without TLS: whoever is on the network between reads and writes the queues; use rediss://"
+        yield Finding(subject="broker", verdict="warning", text=text)
     try:
         with redis.Redis.from_url(
             settings.broker, socket_timeout=5, socket_connect_timeout=5, **tls_options(settings)
@@ -127,9 +130,6 @@ def _broker(settings: Settings) -> Iterator[Finding]:
         yield Finding(subject="broker", verdict="warning", text=text)
     else:
         yield Finding(subject="broker", verdict="ok", text=where)
-    if is_plain_beyond_this_host(settings.broker):
-        text = f"{where} is reached without TLS: whoever is on the network between reads and writes the queues; use rediss://"
-        yield Finding(subject="broker", verdict="warning", text=text)
 
 
 def _ledger(settings: Settings) -> Iterator[Finding]:

@@ -56,7 +56,7 @@ def beat(home: Path, name: str = "beat") -> Program:
 
 def service(home: Path, name: str, port: int, host: str = LOOPBACK) -> Program:
     """One of the HTTP services; what lies outside loopback is for a container or a proxy to guard."""
-    target = ("--factory", f"network.{name}:create_app", "--host", host, "--port", str(port))
+    target = ("--factory", f"network.started:{name}", "--host", host, "--port", str(port))
     command = (sys.executable, "-m", "uvicorn", *target, "--no-access-log")
     return Program(name=name, command=command, home=home, priority=300, environment={"FLFLEET_POOL": name})
 

@@ -138,7 +138,7 @@ def _round_bytes(found: Round) -> int:
 
 
 def create_app() -> FastAPI:
-    """The service, for `uvicorn --factory network.aggregator:create_app`."""
+    """The service, by this process's settings."""
     desk = open_desk(current())
     aggregator, page, app = Aggregator(desk), Page(desk.rounds, desk.verdicts), service("flfleet aggregator")
     app.add_api_route("/aggregator/submit-update", aggregator.submit_update, methods=["POST"])

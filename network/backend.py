@@ -100,7 +100,7 @@ class Backend:
 
 
 def create_app() -> FastAPI:
-    """The service, for `uvicorn --factory network.backend:create_app`."""
+    """The service, by this process's settings."""
     backend, app = Backend(current()), service("flfleet backend")
     app.add_api_route("/tasks/open", backend.open_tasks, methods=["GET"])
     app.add_api_route("/tasks/{task_id}", backend.task, methods=["GET"])

@@ -13,7 +13,6 @@ from network.metrics import FleetCollector
 from network.site import Site, static
 from network.snapshot import Depths, Observer
 from pipeline.settings import Settings, current
-from tasks.logs import configure
 from tasks.queues import queue_depths
 
 
@@ -60,6 +59,5 @@ def build(settings: Settings, depths: Depths = queue_depths) -> FastAPI:
 
 
 def create_app() -> FastAPI:
-    """The service, for `uvicorn --factory network.fleet:create_app`."""
-    configure()
+    """The service, by this process's settings."""
     return build(current())

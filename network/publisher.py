@@ -104,7 +104,7 @@ class Publisher:
 
 
 def create_app() -> FastAPI:
-    """The service, for `uvicorn --factory network.publisher:create_app`."""
+    """The service, by this process's settings."""
     publisher, app = Publisher(current()), service("flfleet publisher")
     app.add_api_route("/publisher/function-key", publisher.function_key, methods=["POST"])
     app.add_api_route("/publisher/tasks/{task_id}/rounds/{number}/reveal", publisher.reveal, methods=["POST"])

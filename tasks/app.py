@@ -145,25 +145,7 @@ app.config_from_object(configuration(current(), pool=os.environ.get("FLFLEET_POO
 
 
 @setup_logging.connect
-def _configure_logging(**_options: Any) -> None:
-    from tasks.logs import configure  # logging is set up in workers and beat, not in every client
+def _observe(**_options: Any) -> None:
+    from tasks.observing import observe  # set up in workers and beat, not in every client
 
-    configure()
-    _watch(current())
-
-
-def _watch(settings: Settings) -> None:
-    """Traces and error reports, in workers and beat, where a setting asks for them. Raises Misconfigured without the extra."""
-    try:
-        if settings.otel_endpoint:
-            from tasks import tracing
-
-            tracing.install()
-        if settings.sentry_dsn:
-            from tasks import incidents
-
-            incidents.install(settings.sentry_dsn.get_secret_value())
-    except ModuleNotFoundError as error:
-        raise Misconfigured(
-            f"{error.name} is missing: pip install 'flfleet[otel,sentry]', or unset the setting"
-        ) from None
+    observe(current(), traces=True)

@@ -18,6 +18,13 @@ hypothesis.settings.register_profile("flfleet", deadline=None)
 hypothesis.settings.load_profile("flfleet")
 
 
+@pytest.fixture(autouse=True, scope="session")
+def _a_home_for_what_outlives_a_test(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """A module's worker begins before its tests' homes are there; without this its heartbeat would lie in the working directory."""
+    os.environ["FLFLEET_HOME"] = str(tmp_path_factory.mktemp("session") / "home")
+    settings.current.cache_clear()
+
+
 @pytest.fixture(autouse=True)
 def _no_settings_of_the_desk(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     for name in [name for name in os.environ if name.startswith("FLFLEET_") and not name.startswith("FLFLEET_TEST_")]:

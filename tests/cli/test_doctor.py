@@ -80,10 +80,20 @@ def test_what_a_person_stopped_is_shown(home):
     assert findings(doctor_site.people, home) == {"warning": "pool train was stopped by anna: service"}
 
 
-def test_a_plain_broker_on_another_host_is_a_warning(home, monkeypatch):
-    monkeypatch.setenv("FLFLEET_BROKER_URL", "redis://127.0.0.2:1/0")
-    texts = [one.text for one in examine(home) if one.subject == "broker"]
-    assert any("does not answer" in text for text in texts)
+def test_a_plain_broker_on_another_host_is_a_warning_also_while_it_is_away(home, monkeypatch):
+    def found(url: str) -> list[tuple[str, str]]:
+        monkeypatch.setenv("FLFLEET_BROKER_URL", url)
+        return [(one.verdict, one.text) for one in examine(home) if one.subject == "broker"]
+
+    plain, away = found("redis://:hunter2@broker.invalid:6379/0")
+    assert plain[0] == "warning"
+    assert "without TLS" in plain[1]
+    assert away[0] == "wrong"
+    assert "does not answer" in away[1]
+    assert "hunter2" not in plain[1] + away[1]
+    # Neither one that is encrypted nor one on this host is.
+    for url in ("rediss://broker.invalid:6379/0", "redis://127.0.0.1:1/0"):
+        assert [verdict for verdict, _ in found(url)] == ["wrong"]
 
 
 def test_every_part_is_looked_at_even_where_others_fail(home):

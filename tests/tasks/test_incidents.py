@@ -1,13 +1,11 @@
-import gzip
 import json
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 import sentry_sdk
 import structlog
 
 from tasks import incidents
+from tests.incident_server import server as server
 from tests.signed_tasks import MINERS, make_task
 from tests.worker_fleet import broker as broker
 from tests.worker_fleet import environment as environment
@@ -18,31 +16,6 @@ from tests.worker_fleet import sweep as sweep
 from tests.worker_fleet import wait_until
 
 SECRET = MINERS[0].secret.hex()
-
-
-@pytest.fixture
-def server():
-    """A Sentry of the test's own: its DSN, and the envelopes that it was sent, as text."""
-    received = []
-
-    class Receiver(BaseHTTPRequestHandler):
-        def do_POST(self):
-            body = self.rfile.read(int(self.headers["Content-Length"]))
-            received.append(
-                (gzip.decompress(body) if self.headers.get("Content-Encoding") == "gzip" else body).decode()
-            )
-            self.send_response(200)
-            self.end_headers()
-            self.wfile.write(b"{}")
-
-        def log_message(self, *_args):
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Receiver)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://public@127.0.0.1:{server.server_port}/1", received
-    server.shutdown()
-    server.server_close()
 
 
 @pytest.fixture
