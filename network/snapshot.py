@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 from pipeline.settings import Settings
 from pipeline.stores.database import open_database
-from pipeline.stores.overview import Events, Overview, Speed, StageTimes, Waiting
+from pipeline.stores.overview import Events, Overview, Speed, Waiting
 from pipeline.stores.records import Refusal, Run, Stage, State, WorkerSeen
+from pipeline.stores.stage_times import StageTimes
 from pipeline.stores.witness import Reward, WitnessLedger
 from tasks.app import CONTROL, VERIFY
 from tasks.queues import queue_depths

@@ -7,13 +7,15 @@ import time
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 
-from sqlalchemy import case, func, select
+from sqlalchemy import func, select
 
 from pipeline.stores.records import Run, Stage, State
 from pipeline.stores.run_tables import outputs, runs, tallies
 from pipeline.stores.runs import RunLedger
-from pipeline.stores.tallies import BUCKETS, FAILURE, LEASE_LOST, REDONE, REDRIVEN, UNBOUNDED
+from pipeline.stores.stage_times import SettledTimes, StageTimes
+from pipeline.stores.tallies import FAILURE, LEASE_LOST, REDRIVEN
 
 #: Runs that ended without a submission.
 FAILED = (State.DEAD, State.REJECTED, State.EXPIRED, State.DROPPED)
@@ -21,16 +23,6 @@ FAILED = (State.DEAD, State.REJECTED, State.EXPIRED, State.DROPPED)
 SPEED_SECONDS, SPEED_ROWS = 900.0, 2000
 _COORDINATES = {Stage.COMPRESS: "coordinates", Stage.ENCRYPT: "coordinates"}
 _BYTES = {Stage.FETCH: "modelBytes", Stage.ENCRYPT: "ciphertextBytes", Stage.SUBMIT: "payloadBytes"}
-
-
-@dataclass(frozen=True, kw_only=True)
-class StageTimes:
-    """All that was ever committed of one stage."""
-
-    count: int
-    seconds: float
-    #: Upper bound in seconds to the number of durations up to it, ascending; the last one is `+Inf`.
-    buckets: Mapping[str, int]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,27 +63,12 @@ class Overview(RunLedger):
 
     def stage_times(self) -> dict[Stage, StageTimes]:
         """Every commit of each stage, those included whose result was replaced later: the numbers only grow."""
-        below = [func.sum(case((outputs.c.seconds <= bound, 1), else_=0)) for bound in BUCKETS]
-        chosen = select(outputs.c.stage, func.count(), func.sum(outputs.c.seconds), *below).group_by(outputs.c.stage)
         with self._reading() as db:
-            done = {row[0]: row[1:] for row in db.execute(chosen).all()}
-            replaced = db.execute(select(tallies).where(tallies.c.event == REDONE)).all()
-        counts: defaultdict[str, list[int]] = defaultdict(lambda: [0] * (len(BUCKETS) + 1))
-        seconds: defaultdict[str, float] = defaultdict(float)
-        for stage, (count, spent, *parts) in done.items():
-            counts[stage] = [*(int(part) for part in parts), count]
-            seconds[stage] = float(spent)
-        bounds = [f"{bound:g}" for bound in BUCKETS] + [UNBOUNDED]
-        for row in replaced:
-            seconds[row.stage] += row.seconds
-            for place in range(bounds.index(row.detail), len(bounds)):
-                counts[row.stage][place] += row._mapping["count"]  # a row has a method of that name
-        return {
-            Stage(stage): StageTimes(
-                count=parts[-1], seconds=seconds[stage], buckets=dict(zip(bounds, parts, strict=True))
-            )
-            for stage, parts in counts.items()
-        }
+            return self._times.look(db)
+
+    @cached_property
+    def _times(self) -> SettledTimes:
+        return SettledTimes()
 
     def events(self) -> Events:
         """Failures, lost leases and re-driven runs."""

@@ -77,6 +77,8 @@ outputs = Table(
     Column("finished_at", Double, nullable=False),
     # Its artifacts were found damaged: the stage is due again. What comes out alike leaves later stages standing.
     Column("damaged", Boolean, nullable=False),
+    # Who looks at the fleet reads what ended lately, not years of it.
+    Index("outputs_by_age", "finished_at"),
 )
 
 notes = Table(
