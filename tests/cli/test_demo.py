@@ -17,6 +17,7 @@ def demo(home: Path, *options: str) -> subprocess.Popen[str]:
 
 
 @pytest.mark.timeout(300)
+@pytest.mark.slow
 def test_a_federation_of_real_processes_trains_encrypts_and_is_aggregated(tmp_path: Path) -> None:
     with demo(tmp_path, "--miners", "3", "--rounds", "2") as command:
         out, err = command.communicate(timeout=280)
