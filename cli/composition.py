@@ -1,7 +1,7 @@
 """What compose.yaml mounts: a fleet's home with the passwords apart, secrets, and the homes of a network to try against.
 
 <state>/fleet/      fleet.toml, keys/, passwords/ (mounted where something is signed, nowhere else), data/
-<state>/secrets/    broker.conf, and the addresses of broker and ledgers with their passwords
+<state>/secrets/    broker.conf, databases.sql, and the addresses of broker and ledgers with their passwords
 <state>/localnet/   the parties of the profile `localnet`, their keys, validation data, consortium.json
 
 A bind mount keeps its owner, and the containers' user is nobody on this machine: so the files are readable by all, and the
@@ -25,6 +25,12 @@ BACKEND, AGGREGATOR, PUBLISHER = "http://backend:3000", "http://aggregator:3001"
 PARTIES = ("backend", "aggregator", "publisher")
 PASSWORDS = Path("passwords")
 _BROKER = "# Mounted as a secret; how it persists and evicts stands in compose.yaml.\nrequirepass {password}\n"
+#: A party's user reaches its own database and no other one; the superuser's password is the server's alone.
+_DATABASE = """\
+CREATE ROLE {name} LOGIN PASSWORD '{password}';
+CREATE DATABASE {name} OWNER {name};
+REVOKE ALL ON DATABASE {name} FROM PUBLIC;
+"""
 _QUICK = "poll_seconds = 1.0\nsweep_seconds = 2.0\nverify_seconds = 1.0\n"
 
 
@@ -32,14 +38,17 @@ def write_secrets(folder: Path) -> None:
     """Makes passwords for broker and ledgers, and the addresses that hold them; what is there stays."""
     if folder.exists():
         return
-    broker, ledger = secrets.token_hex(24), secrets.token_hex(24)
+    broker, root = secrets.token_hex(24), secrets.token_hex(24)
+    ledgers = {name: secrets.token_hex(24) for name in ("fleet", *PARTIES)}
     files = {
         "broker.conf": _BROKER.format(password=broker),
         "broker_password": broker,
         "broker_url": f"redis://:{broker}@redis:6379/0",
         "party_broker_url": f"redis://:{broker}@redis:6379/1",
-        "ledger_password": ledger,
-        **{f"{name}_ledger_url": _ledger(ledger, name) for name in ("fleet", *PARTIES)},
+        "postgres_password": root,
+        "ledger_password": ledgers["fleet"],
+        "databases.sql": "".join(_DATABASE.format(name=name, password=password) for name, password in ledgers.items()),
+        **{f"{name}_ledger_url": _ledger(name, password) for name, password in ledgers.items()},
         "page_password": secrets.token_urlsafe(24),
     }
     folder.mkdir(parents=True, mode=0o700)
@@ -87,8 +96,8 @@ def plan_first_task(home: Path, wanted: Wanted) -> None:
     plan_task(home, read_consortium(home / "consortium.json"), wanted)
 
 
-def _ledger(password: str, database: str) -> str:
-    return f"postgresql+psycopg://flfleet:{password}@postgres:5432/{database}"
+def _ledger(name: str, password: str) -> str:
+    return f"postgresql+psycopg://{name}:{password}@postgres:5432/{name}"
 
 
 def _refuse_open_passwords(home: Path) -> None:

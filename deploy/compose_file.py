@@ -67,12 +67,6 @@ def read(path: Path, variables: Mapping[str, str], profiles: Sequence[str]) -> d
     return {name: _service(name, entry, document) for name, entry in chosen.items()}
 
 
-def inline_configs(path: Path, variables: Mapping[str, str]) -> dict[str, str]:
-    """The configs whose content stands in the file."""
-    document = _filled(yaml.safe_load(path.read_text()), variables)
-    return {name: entry["content"] for name, entry in document.get("configs", {}).items() if "content" in entry}
-
-
 def in_order(services: Mapping[str, Service]) -> Iterator[Service]:
     """The services, each after those it waits for."""
     done: set[str] = set()
@@ -111,10 +105,9 @@ def _mounts(entry: Mapping[str, Any], document: Mapping[str, Any]) -> Iterator[M
     for text in entry.get("volumes", ()):
         source, target, *mode = text.split(":")
         yield Mount(source=source, target=target, writable=mode != ["ro"])
-    for name in entry.get("secrets", ()):
-        yield Mount(source=document["secrets"][name]["file"], target=f"/run/secrets/{name}", writable=False)
-    for config in entry.get("configs", ()):
-        yield Mount(source=f"config:{config['source']}", target=config["target"], writable=False)
+    for secret in entry.get("secrets", ()):
+        name, target = (secret, None) if isinstance(secret, str) else (secret["source"], secret["target"])
+        yield Mount(source=document["secrets"][name]["file"], target=target or f"/run/secrets/{name}", writable=False)
 
 
 def _health(entry: Mapping[str, Any]) -> Health:

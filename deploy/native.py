@@ -26,7 +26,7 @@ from pathlib import Path
 from cli.composition import initialise_localnet
 from cli.demo_check import Ledger, RoundResult, problems_of, read_rounds
 from cli.up import interrupt_on_term
-from deploy.compose_file import Service, in_order, inline_configs, read
+from deploy.compose_file import Service, in_order, read
 from deploy.native_service import Running, Stage, stop
 from pipeline.settings import load
 
@@ -65,7 +65,7 @@ def run(state: Path, rounds: int) -> dict[str, object]:
     services = read(ROOT / "compose.yaml", variables, ["localnet"])
     started = [service for service in in_order(services) if service.name not in LEFT_OUT]
     initialise_localnet(state, [f"hospital-{number}" for number in range(1, MINERS + 1)])
-    stage = Stage(state, ROOT, [service.name for service in started], inline_configs(ROOT / "compose.yaml", variables))
+    stage = Stage(state, ROOT, [service.name for service in started])
     stage.warm()
     problems: list[str] = []
     with _running(stage, started, problems) as running:

@@ -25,8 +25,7 @@ set -e
 if [ ! -s "$PGDATA/PG_VERSION" ]; then
     initdb -D "$PGDATA" -U "$POSTGRES_USER" --pwfile="$POSTGRES_PASSWORD_FILE" -A trust --auth-host=scram-sha-256 -E UTF8 >/dev/null
     pg_ctl -D "$PGDATA" -o "-c listen_addresses=''" -w start >/dev/null
-    createdb -U "$POSTGRES_USER" "$POSTGRES_DB"
-    for file in /docker-entrypoint-initdb.d/*.sql; do psql -q -U "$POSTGRES_USER" -d "$POSTGRES_DB" -f "$file"; done
+    for file in /docker-entrypoint-initdb.d/*.sql; do psql -q -U "$POSTGRES_USER" -d postgres -v ON_ERROR_STOP=1 -f "$file"; done
     pg_ctl -D "$PGDATA" -m fast -w stop >/dev/null
     echo "host all all all scram-sha-256" >>"$PGDATA/pg_hba.conf"
 fi
@@ -38,10 +37,9 @@ _SHIM = "#!/bin/sh\nexec {python} -c 'from cli.main import main; main()' \"$@\"\
 class Stage:
     """What all services share: the state's folder, names, programs."""
 
-    def __init__(self, state: Path, code: Path, names: Sequence[str], configs: Mapping[str, str]) -> None:
+    def __init__(self, state: Path, code: Path, names: Sequence[str]) -> None:
         self.state = state
         self._code = code
-        self._configs = configs
         for folder in ("specs", "logs", "volumes", "etc", "shims"):
             (state / folder).mkdir()
         # Owners alone may enter `volumes` and what is beside it; the services get theirs mounted.
@@ -54,8 +52,6 @@ class Stage:
         shim.write_text(_SHIM.format(python=sys.executable))
         shim.chmod(0o755)
         subprocess.run(["mount", "--bind", str(state / "etc" / "hosts"), "/etc/hosts"], check=True)
-        for name, text in configs.items():
-            (state / "etc" / name).write_text(text)
 
     def warm(self) -> None:
         """Does what the Dockerfile does: compiles kernels into the image's cache, with which new volumes begin."""
@@ -113,9 +109,7 @@ class Stage:
 
     def _mount(self, mount: Mount, service: Service) -> dict[str, object]:
         source = mount.source
-        if source is not None and source.startswith("config:"):
-            source = str(self.state / "etc" / source.removeprefix("config:"))
-        elif source is not None and "/" not in source:
+        if source is not None and "/" not in source:
             source = str(self._volume(source, mount.target, service))
         return {"source": source, "target": mount.target, "writable": mount.writable, "options": mount.options}
 

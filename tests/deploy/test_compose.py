@@ -1,6 +1,8 @@
 """compose.yaml against the public schema of the compose specification, and what it promises."""
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -8,15 +10,18 @@ from typing import Any
 import jsonschema
 import pytest
 import yaml
+from sqlalchemy import URL, Connection, create_engine, make_url, text
+from sqlalchemy.exc import OperationalError
 from typer.main import get_command
 
-from cli.composition import initialise, initialise_localnet
+from cli.composition import PARTIES, initialise, initialise_localnet, write_secrets
 from cli.main import app
 from cli.programs import fleet, party_workers
 from deploy.compose_file import Service, in_order, read
 from pipeline.errors import Misconfigured
 from pipeline.settings import Settings, load
 from pipeline.stores.keys import identities, party_key, secret_key
+from tests.databases import POSTGRES
 
 FILE = Path(__file__).parents[2] / "compose.yaml"
 PASSWORD_POOLS = {"submit", "verify"}
@@ -155,3 +160,43 @@ def test_folders_of_secrets_are_closed_to_others(tmp_path: Path) -> None:
     initialise(tmp_path, ["ward-7"], None)
     for name in ("fleet", "secrets"):
         assert (tmp_path / name).stat().st_mode & 0o077 == 0
+
+
+@pytest.mark.skipif(not POSTGRES, reason="FLFLEET_TEST_POSTGRES_URL names no PostgreSQL")
+def test_a_partys_password_opens_its_own_ledger_and_no_other_one(tmp_path: Path) -> None:
+    assert POSTGRES is not None
+    write_secrets(tmp_path / "secrets")
+    statements = (tmp_path / "secrets/databases.sql").read_text().split(";\n")
+    root = create_engine(POSTGRES, isolation_level="AUTOCOMMIT")
+    with root.connect() as db:
+        for statement in filter(str.strip, statements):
+            db.execute(text(statement))
+    try:
+        for name in ("fleet", *PARTIES):
+            address = make_url((tmp_path / f"secrets/{name}_ledger_url").read_text().strip())
+            assert (address.username, address.database) == (name, name)
+            ours = address.set(host=root.url.host, port=root.url.port)
+            with connected(ours) as db:
+                db.execute(text("CREATE TABLE own (id int)"))
+            for other in {"fleet", *PARTIES} - {name}:
+                with (
+                    pytest.raises(OperationalError, match="permission denied for database"),
+                    connected(ours.set(database=other)),
+                ):
+                    pass
+    finally:
+        with root.connect() as db:
+            for name in ("fleet", *PARTIES):
+                db.execute(text(f"DROP DATABASE {name}"))
+                db.execute(text(f"DROP ROLE {name}"))
+        root.dispose()
+
+
+@contextmanager
+def connected(address: URL) -> Iterator[Connection]:
+    engine = create_engine(address)
+    try:
+        with engine.connect() as db:
+            yield db
+    finally:
+        engine.dispose()
