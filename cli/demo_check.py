@@ -125,7 +125,7 @@ def _round_problems(ledger: Ledger, result: RoundResult, miners: int) -> list[st
         problems.append(f"{result.dropped} groups were dropped")
     try:
         audit = ledger.audit(result.block_hash)
-        sums = np.frombuffer(audit.aggregate, dtype="<i8")
+        sums = np.frombuffer(audit.aggregate[:], dtype="<i8")
         if not np.array_equal(sums, _really_encrypted(ledger, runs)):
             problems.append("the aggregate is not the sum of what the miners encrypted")
     except FleetError as error:

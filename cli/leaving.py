@@ -10,7 +10,7 @@ from rich.table import Table
 
 from cli.console import OUT
 from pipeline.errors import Corrupt
-from pipeline.protocol.encodings import indices_from_bitmap
+from pipeline.protocol.encodings import count_bits
 from pipeline.protocol.submission import Submission
 from pipeline.protocol.task import Task
 from pipeline.settings import load
@@ -76,7 +76,7 @@ def examine(run: Run, task: Task, artifacts: ArtifactStore) -> Leaving:
         )
     submission = Submission.decode(payload)
     size = _coordinates(run, task, artifacts)
-    wished = None if submission.wish is None else len(indices_from_bitmap(submission.wish, task.dimension, "wish"))
+    wished = None if submission.wish is None else count_bits(submission.wish, task.dimension, "wish")
     epsilon = privacy_of(run.figures).get("epsilon")
     document = {
         "sent": True,
@@ -176,7 +176,7 @@ def _coordinates(run: Run, task: Task, artifacts: ArtifactStore) -> int:
         return stated
     if task.support is None:
         return task.dimension
-    return len(indices_from_bitmap(artifacts.get(run.artifacts["support"]), task.dimension, "support"))
+    return count_bits(artifacts.get(run.artifacts["support"]), task.dimension, "support")
 
 
 def _said_later(witness: WitnessLedger, run: Run) -> list[str]:

@@ -4,6 +4,7 @@ A handler decodes, authenticates and stores; verifying and adding up are work fo
 """
 
 import time
+from hashlib import sha256
 from typing import Annotated
 
 from fastapi import FastAPI, Request, Response
@@ -11,7 +12,19 @@ from fastapi import Path as PathParameter
 from fastapi.responses import FileResponse, JSONResponse
 from starlette.concurrency import run_in_threadpool
 
-from network.answers import JSON, MSGPACK, NotFound, TooLarge, ask_again, body, check_name, json_text, refused, service
+from network.answers import (
+    JSON,
+    MSGPACK,
+    NotFound,
+    TooLarge,
+    ask_again,
+    body_into,
+    check_name,
+    in_parts,
+    json_text,
+    refused,
+    service,
+)
 from network.page import Page
 from network.round_view import task_state
 from network.site import static
@@ -20,7 +33,7 @@ from network.waiting import answer_of, hint
 from pipeline.aggregation.collect import check_header
 from pipeline.aggregation.desk import AggregatorDesk, open_desk
 from pipeline.aggregation.verification import body_of
-from pipeline.protocol.encodings import sha256
+from pipeline.protocol.file_bytes import FileBytes, pieces
 from pipeline.protocol.submission import Submission, max_bytes
 from pipeline.settings import current
 from pipeline.stores.rounds import Round, RoundState
@@ -42,8 +55,10 @@ class Aggregator:
         """202 with the receipt; 409, 410, 413; 422 with every reason; 503 while it is verified: send the same again."""
         received_at = int(time.time())
         content_type = request.headers.get("content-type", MSGPACK).split(";")[0].strip().lower()
-        data = await body(request, await run_in_threadpool(self._most_bytes, content_type))
-        stored = await run_in_threadpool(self._take, data, content_type, received_at)
+        most = await run_in_threadpool(self._most_bytes, content_type)
+        with self._desk.artifacts.temporary() as file:
+            data = await body_into(file, request, most)
+            stored = await run_in_threadpool(self._take, data, content_type, received_at)
         if stored.state is Verdict.PENDING:
             await run_in_threadpool(hint, lambda: aggregation.verify.apply_async((stored.id,), retry=False))
         verdict = await answer_of(lambda: self._verdict(stored.id))
@@ -84,9 +99,9 @@ class Aggregator:
             raise NotFound(f"no submission {submission_hash} of a round whose key is issued")
         if found.is_over and not self._desk.artifacts.exists(stored.ciphertext):
             raise NotFound(f"submission {submission_hash} is not kept any more: its round's reveal is over")
-        return Response(body_of(self._desk, stored).encode(), media_type=MSGPACK)
+        return in_parts(body_of(self._desk, stored).parts, MSGPACK)
 
-    def _take(self, data: bytes, content_type: str, received_at: int) -> Stored:
+    def _take(self, data: FileBytes, content_type: str, received_at: int) -> Stored:
         """Keeps a submission that its miner signed, or finds it again. All that costs more is the worker's."""
         submission = Submission.decode(data, content_type)
         header = submission.header
@@ -94,12 +109,11 @@ class Aggregator:
         found = self._desk.rounds.find(header.task_id, header.round)
         if found is None:
             raise NotFound(f"unknown task: round {header.round} of {header.task_id!r} is not at this aggregator")
-        encoded = submission.encode()
-        most = _round_bytes(found)
-        if len(encoded) > most:
-            raise TooLarge(f"the submission has {len(encoded)} bytes, at most {most} are taken")
+        size, most = sum(len(part) for part in submission.parts), _round_bytes(found)
+        if size > most:
+            raise TooLarge(f"the submission has {size} bytes, at most {most} are taken")
         check_header(found.task, header, submission.signature)
-        digest = sha256(encoded).hex()
+        digest = _sha256(submission)
         known = self._desk.submissions.known(header, digest)
         if known is not None:
             return known
@@ -110,8 +124,8 @@ class Aggregator:
             header=header,
             signature=submission.signature,
             body=digest,
-            ciphertext=artifacts.put(submission.ciphertext, durable=True),
-            wish=None if wish is None else artifacts.put(wish, durable=True),
+            ciphertext=artifacts.put_pieces(pieces(submission.ciphertext), durable=True),
+            wish=None if wish is None else artifacts.put_pieces(pieces(wish), durable=True),
             received_at=received_at,
         )
         return self._desk.submissions.receive(arrival)
@@ -130,6 +144,14 @@ class Aggregator:
         if found is None:
             raise NotFound(f"no block {block_hash}")
         return found
+
+
+def _sha256(submission: Submission) -> str:
+    """Of its msgpack form, whichever one it came in."""
+    found = sha256()
+    for piece in pieces(*submission.parts):
+        found.update(piece)
+    return found.hexdigest()
 
 
 def _round_bytes(found: Round) -> int:

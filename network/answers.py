@@ -5,15 +5,17 @@ TooLarge 413, NotFound 404, Forbidden 403, Closed 410, Conflict 409, other Rejec
 
 import math
 import re
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import IO
 
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse
+from fastapi.responses import JSONResponse, StreamingResponse
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect
 
 from pipeline.errors import Malformed, Rejected, Retryable
+from pipeline.protocol.file_bytes import Bytes, FileBytes, pieces
 from pipeline.stores.party_ledger import Conflict
 from pipeline.stores.submissions import Closed
 
@@ -97,6 +99,22 @@ async def chunks(request: Request, most: int) -> AsyncIterator[bytes]:
 async def body(request: Request, most: int) -> bytes:
     """A whole body of at most `most` bytes. Raises TooLarge."""
     return b"".join([chunk async for chunk in chunks(request, most)])
+
+
+async def body_into(file: IO[bytes], request: Request, most: int) -> FileBytes:
+    """A body of at most `most` bytes, written to an open, empty file as it comes. Raises TooLarge, Retryable."""
+    async for chunk in chunks(request, most):
+        try:
+            file.write(chunk)
+        except OSError as error:
+            raise Retryable(f"the body cannot be kept: {error}") from error
+    return FileBytes.of(file)
+
+
+def in_parts(parts: Sequence[Bytes], media_type: str) -> Response:
+    """Bytes that may lie on disk, sent piece by piece."""
+    length = {"Content-Length": str(sum(len(part) for part in parts))}
+    return StreamingResponse(pieces(*parts), media_type=media_type, headers=length)
 
 
 def check_name(task_id: str, number: int) -> None:

@@ -7,11 +7,12 @@ from fastapi import FastAPI, Request, Response
 from fastapi import Path as PathParameter
 from starlette.concurrency import run_in_threadpool
 
-from network.answers import MSGPACK, Forbidden, NotFound, ask_again, body, check_name, refused, service, utf8
+from network.answers import MSGPACK, Forbidden, NotFound, ask_again, body, check_name, in_parts, refused, service, utf8
 from network.verdicts import reveal_receipt
 from network.waiting import answer_of, hint
 from pipeline.aggregation.voting import check_reveal, reveals_close
 from pipeline.errors import Rejected
+from pipeline.protocol.encodings import count_bits
 from pipeline.protocol.function_key import FunctionKey, KeyRequest
 from pipeline.protocol.reveal import MAX_REVEAL_BYTES, Reveal
 from pipeline.protocol.signing import check_signature
@@ -56,7 +57,7 @@ class Publisher:
         digest = self._plans.support(support_hash)
         if digest is None:
             raise NotFound(f"no support {support_hash}")
-        return Response(self._artifacts.get(digest), media_type="application/octet-stream")
+        return in_parts([self._artifacts.opened(digest)], "application/octet-stream")
 
     async def reveal(self, task_id: str, number: int, request: Request) -> Response:
         """202 with a receipt, as the aggregator gives one: a second pair of eyes on who revealed what."""
@@ -70,7 +71,7 @@ class Publisher:
             raise NotFound(f"this publisher has verified no block of round {number} of {task_id!r} yet")
         coordinates = signed.task.dimension
         if signed.support is not None:
-            coordinates = sum(byte.bit_count() for byte in self._artifacts.get(signed.support))
+            coordinates = count_bits(self._artifacts.opened(signed.support), coordinates, "support")
         check_reveal(signed.task, block, coordinates, opened)
         now = int(time.time())
         if now >= reveals_close(block, signed.task.timeout):
@@ -99,8 +100,8 @@ class Publisher:
     def _respond(self, answer: IssuedKey | Refusal) -> Response:
         if isinstance(answer, Refusal):
             return refused(answer.status, *answer.reasons, invalid=list(answer.invalid))
-        key = FunctionKey(key=self._artifacts.get(answer.key), signature=answer.signature)
-        return Response(key.encode(), media_type=MSGPACK)
+        key = FunctionKey(key=self._artifacts.opened(answer.key), signature=answer.signature)
+        return in_parts(key.parts, MSGPACK)
 
 
 def create_app() -> FastAPI:

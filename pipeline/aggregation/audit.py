@@ -7,10 +7,11 @@ Legend: U_(i,g) the points of submission i; M_g the mask sums; m_g the packed su
 import secrets
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
+from typing import IO
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pipeline.aggregation.block import check_block
 from pipeline.aggregation.collect import check_submission
@@ -23,7 +24,8 @@ from pipeline.nddfe.ciphertext import Ciphertext
 from pipeline.nddfe.mask_sum import chunks
 from pipeline.nddfe.packing import pack
 from pipeline.protocol.block import Audit, Block
-from pipeline.protocol.encodings import sha256, to_hex
+from pipeline.protocol.coordinates import Coordinates
+from pipeline.protocol.file_bytes import FileBytes, array_of
 from pipeline.protocol.function_key import KeyRequest
 from pipeline.protocol.submission import Submission
 from pipeline.protocol.task import Task
@@ -35,22 +37,22 @@ _ZERO = np.zeros(1, dtype=np.int64)
 
 @dataclass(frozen=True, kw_only=True)
 class Candidate:
-    """A block with all that it takes to check it. The task's own signature is checked already."""
+    """A block with all that it takes to check it; bodies may lie on disk. The task's own signature is checked already."""
 
     task: Task
     block: Block
     audit: Audit
     #: In the request's order, from `GET /aggregator/submissions/{hash}`.
     submissions: tuple[Submission, ...]
-    #: Ascending coordinates of the round; None: all.
-    support: NDArray[np.int64] | None
+    #: The round's.
+    support: Coordinates
     #: File of the round's model, whose SHA-256 is checked to be the task's modelSHA256.
     parent: Path
 
     @property
     def coordinates(self) -> int:
         """k."""
-        return self.task.dimension if self.support is None else len(self.support)
+        return self.support.size
 
 
 def audit_block(
@@ -59,11 +61,12 @@ def audit_block(
     *,
     max_dropped_share: float,
     kernel: Kernel,
+    into: IO[bytes],
     random: RandomBytes = secrets.token_bytes,
-) -> bytes:
-    """Runs all checks and returns the new model's bytes, made here. `own`: submissionHash by address, of our identities.
+) -> FileBytes:
+    """Runs all checks and returns the new model, made here and written to `into`, an open, empty file.
 
-    Raises Rejected with every reason that was found.
+    `own`: submissionHash by address, of our identities. Raises Rejected with every reason that was found.
     """
     findings, task, block = Findings(), candidate.task, candidate.block
     request: KeyRequest | None = None
@@ -80,12 +83,11 @@ def audit_block(
         if ciphertexts:
             with findings.gather():
                 check_sum(candidate, ciphertexts, kernel, random)
-    model = b""
     if request is not None:
         with findings.gather():
-            model = check_model(candidate, len(request.submissions))
+            check_model(candidate, len(request.submissions), into)
     findings.raise_any()
-    return model
+    return FileBytes.of(into)
 
 
 def check_own(block: Block, own: Mapping[str, str]) -> None:
@@ -133,23 +135,20 @@ def check_sum(candidate: Candidate, ciphertexts: Sequence[Ciphertext], kernel: K
 
     A wrong group passes with probability 2^-128. The weights are drawn here, when all data is held.
     """
-    task, groups = candidate.task, candidate.task.groups(candidate.coordinates)
-    is_kept = np.ones(groups, dtype=np.bool_)
-    is_kept[candidate.block.fields.dropped] = False
-    M = words_from_bytes(candidate.audit.mask_sums, 4)
-    X = np.frombuffer(candidate.audit.aggregate, dtype="<i8").astype(np.int64)
-    m = pack(X, task.base, task.quantization.pack)
+    task, audit, size = candidate.task, candidate.audit, candidate.task.quantization.pack
+    dropped = np.array(candidate.block.fields.dropped, dtype=np.int64)
     left, masks, values = [], 0, 0
-    for first, count in chunks(groups):
-        kept = np.flatnonzero(is_kept[first : first + count])
+    for first, count in chunks(task.groups(candidate.coordinates)):
+        kept = np.flatnonzero(~np.isin(np.arange(first, first + count), dropped))
         if len(kept) == 0:
             continue
-        part = first + kept
-        rho: Weights = words_from_bytes(random(16 * len(part)), 2)
+        M = words_from_bytes(bytes(audit.mask_sums[32 * first : 32 * (first + count)]), 4)
+        X = array_of(audit.aggregate, "<i8", first * size, count * size).astype(np.int64)
+        rho: Weights = words_from_bytes(random(16 * len(kept)), 2)
         U = np.concatenate([one.read(kernel, first, count)[kept] for one in ciphertexts])
         left.append(kernel.weighted_sum(U, np.tile(rho, (len(ciphertexts), 1))))
-        masks += kernel.dot(rho, M[part])
-        values += kernel.dot_values(rho, m[part])
+        masks += kernel.dot(rho, M[kept])
+        values += kernel.dot_values(rho, pack(X, task.base, size)[kept])
     if not left:
         return
     V = kernel.weighted_sum(np.concatenate(left), words_from_ints([1] * len(left), 2))
@@ -158,18 +157,20 @@ def check_sum(candidate: Candidate, ciphertexts: Sequence[Ciphertext], kernel: K
         raise BadProof("sum: the aggregate is not the sum of the participants' ciphertexts")
 
 
-def check_model(candidate: Candidate, participants: int) -> bytes:
-    """The new model is w_old minus the mean update, bit for bit; its bytes, made here."""
-    from pipeline.aggregation.evaluate import new_model  # torch, and only where a model is read
+def check_model(candidate: Candidate, participants: int, into: IO[bytes]) -> None:
+    """The new model, made here and written to `into`, is w_old minus the mean update, bit for bit."""
+    from pipeline.aggregation.evaluate import model_pieces  # torch, and only where a model is read
 
-    X = np.frombuffer(candidate.audit.aggregate, dtype="<i8").astype(np.int64)
-    if len(X) != candidate.coordinates:
-        raise Rejected(f"audit: aggregate has {len(X)} coordinates, expected {candidate.coordinates}")
-    model = new_model(candidate.parent, candidate.task, X, candidate.support, participants)
-    found, named = to_hex(sha256(model)), candidate.block.fields.modelHash
+    sums = candidate.audit.aggregate
+    if len(sums) != 8 * candidate.coordinates:
+        raise Rejected(f"audit: aggregate has {len(sums)} bytes, expected {8 * candidate.coordinates}")
+    made = sha256()
+    for piece in model_pieces(candidate.parent, candidate.task, sums, candidate.support, participants):
+        made.update(piece)
+        into.write(piece)
+    found, named = f"0x{made.hexdigest()}", candidate.block.fields.modelHash
     if found != named:
         raise Rejected(f"model: modelHash is {named}, the old model minus the update has {found}")
-    return model
 
 
 def check_accuracy(before: float, after: float, max_accuracy_loss: float) -> None:

@@ -2,18 +2,16 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
-
-import numpy as np
+from typing import Any, Protocol
 
 from pipeline.aggregation.collect import check_wish
-from pipeline.aggregation.decrypt import Aggregate
 from pipeline.aggregation.findings import Findings
 from pipeline.aggregation.function_key import below_q, check_key_signature, check_request
-from pipeline.aggregation.support import next_support
+from pipeline.aggregation.support import support_pieces
 from pipeline.errors import Malformed
 from pipeline.protocol.block import Audit, Block, Participant
-from pipeline.protocol.encodings import PROTOCOL, keccak256, to_hex
+from pipeline.protocol.encodings import PROTOCOL, keccak256_of, keccak256_pieces, to_hex
+from pipeline.protocol.file_bytes import PIECE, Bytes, array_of
 from pipeline.protocol.function_key import FunctionKey, KeyRequest
 from pipeline.protocol.signing import SecretKey, canonical, check_embedded_signature
 from pipeline.protocol.task import Task
@@ -30,13 +28,29 @@ class NewModel:
     accuracy: float
 
 
+class Sum(Protocol):
+    """One round's sum: `decrypt.Aggregate`, or one on disk."""
+
+    @property
+    def encoded(self) -> Bytes:
+        """X as int64 little-endian."""
+
+    @property
+    def mask_sums(self) -> Bytes:
+        """M_g, 32 big-endian bytes each."""
+
+    @property
+    def dropped(self) -> list[int]:
+        """Numbers of the groups that are zero because they could not be read."""
+
+
 def form_block(
     task: Task,
     request: KeyRequest,
     key: FunctionKey,
-    aggregate: Aggregate,
+    aggregate: Sum,
     model: NewModel,
-    support: bytes,
+    support: Bytes,
     created_at: int,
     aggregator: SecretKey,
 ) -> Block:
@@ -54,10 +68,10 @@ def form_block(
         "requestHash": request.request_hash,
         "keyHash": key.key_hash,
         "keySignature": key.signature,
-        "maskSumHash": to_hex(keccak256(aggregate.mask_sums)),
-        "aggregateHash": to_hex(keccak256(aggregate.encoded)),
+        "maskSumHash": to_hex(keccak256_of(aggregate.mask_sums)),
+        "aggregateHash": to_hex(keccak256_of(aggregate.encoded)),
         "dropped": aggregate.dropped,
-        "nextSupportHash": to_hex(keccak256(support)),
+        "nextSupportHash": to_hex(keccak256_of(support)),
         "createdAt": created_at,
     }
     if task.parent_block_hash is not None:
@@ -83,8 +97,8 @@ def check_block(task: Task, block: Block, audit: Audit, support_size: int) -> Ke
         ("parentModelHash", to_hex(task.model_sha256), fields.parentModelHash),
         ("requestHash", request.request_hash, fields.requestHash),
         ("participants", _participants(request), _named(fields.participants)),
-        ("maskSumHash", to_hex(keccak256(audit.mask_sums)), fields.maskSumHash),
-        ("aggregateHash", to_hex(keccak256(audit.aggregate)), fields.aggregateHash),
+        ("maskSumHash", to_hex(keccak256_of(audit.mask_sums)), fields.maskSumHash),
+        ("aggregateHash", to_hex(keccak256_of(audit.aggregate)), fields.aggregateHash),
     ):
         findings.require(expected == got, f"block: {name} is {str(got)[:200]}, expected {str(expected)[:200]}")
     findings.require(0 <= fields.accuracy <= 1, "block: accuracy is not from 0 to 1")
@@ -124,18 +138,24 @@ def _check_sums(task: Task, audit: Audit, dropped: list[int], participants: int,
     ):
         if len(data) != expected:
             raise Malformed(f"audit: {name} has {len(data)} bytes, expected {expected}")
-    X, limit = np.frombuffer(audit.aggregate, dtype="<i8"), participants * task.level
+    limit = participants * task.level
     findings.require(below_q(audit.mask_sums), "audit: a mask sum that is not below q", Malformed)
-    findings.require(bool(((limit >= X) & (-limit <= X)).all()), f"audit: a sum beyond n*c = {limit}")
+    findings.require(_is_within(audit.aggregate, limit), f"audit: a sum beyond n*c = {limit}")
     in_order = sorted(set(dropped)) == dropped and all(group < groups for group in dropped)
     findings.require(in_order, f"block: dropped must name groups below {groups}, ascending, once each")
     if in_order:
-        zero = all(not X[group * pack : (group + 1) * pack].any() for group in dropped)
+        zero = all(not array_of(audit.aggregate, "<i8", group * pack, pack).any() for group in dropped)
         findings.require(zero, "audit: a dropped group whose sums are not zero")
     findings.raise_any()
 
 
-def _check_wishes(task: Task, request: KeyRequest, wishes: Sequence[bytes | None], next_support_hash: str) -> None:
+def _is_within(sums: Bytes, limit: int) -> bool:
+    """Whether each |X_j| is at most `limit`."""
+    parts = (array_of(sums, "<i8", at, PIECE // 8) for at in range(0, len(sums) // 8, PIECE // 8))
+    return all(bool(((limit >= X) & (-limit <= X)).all()) for X in parts)
+
+
+def _check_wishes(task: Task, request: KeyRequest, wishes: Sequence[Bytes | None], next_support_hash: str) -> None:
     """The wishes are those of the headers, and the next support is the one that they vote for."""
     if len(wishes) != len(request.submissions):
         raise Malformed(f"audit: {len(wishes)} wishes for {len(request.submissions)} participants")
@@ -144,8 +164,8 @@ def _check_wishes(task: Task, request: KeyRequest, wishes: Sequence[bytes | None
         with findings.gather(f"participant {index}: "):
             check_wish(task, one.header, wish)
     findings.raise_any()
-    support = next_support(task.task_id, task.round + 1, task.dimension, task.ratio, wishes)
-    expected = to_hex(keccak256(support))
+    support = support_pieces(task.task_id, task.round + 1, task.dimension, task.ratio, wishes)
+    expected = to_hex(keccak256_pieces(support))
     findings.require(
         expected == next_support_hash, f"block: nextSupportHash is {next_support_hash}, expected {expected}"
     )

@@ -4,10 +4,11 @@ import tempfile
 from pathlib import Path
 
 from pipeline.errors import Rejected
-from pipeline.parties.http import fetch_bytes, send
+from pipeline.parties.http import fetch_into, send
 from pipeline.parties.ipfs.sources import IpfsSources
 from pipeline.parties.model_sources import fetch_model_file
-from pipeline.protocol.encodings import indices_from_bitmap, keccak256, to_hex
+from pipeline.protocol.encodings import count_bits, keccak256_of, to_hex
+from pipeline.protocol.file_bytes import pieces
 from pipeline.protocol.signing import SecretKey, canonical
 from pipeline.protocol.task import Task
 from pipeline.settings import Settings
@@ -49,13 +50,14 @@ def keep_support(task: Task, artifacts: ArtifactStore, settings: Settings) -> tu
     if task.support is None:
         return None, task.dimension
     size = (task.dimension + 7) // 8
-    bitmap = fetch_bytes(task.support.url, max_bytes=size, timeout=settings.http_timeout_seconds)
-    if to_hex(keccak256(bitmap)) != task.support.hash:
+    with artifacts.temporary() as file:
+        bitmap = fetch_into(file, task.support.url, max_bytes=size, timeout=settings.http_timeout_seconds)
+    if to_hex(keccak256_of(bitmap)) != task.support.hash:
         raise Rejected(f"the support at {task.support.url} is not the one that the task names")
-    coordinates = len(indices_from_bitmap(bitmap, task.dimension, "support"))
+    coordinates = count_bits(bitmap, task.dimension, "support")
     if coordinates == 0:
         raise Rejected("the support names no coordinate")
-    return artifacts.put(bitmap, durable=True), coordinates
+    return artifacts.put_pieces(pieces(bitmap), durable=True), coordinates
 
 
 def upload_model(artifacts: ArtifactStore, digest: str, key: SecretKey, settings: Settings) -> None:
@@ -64,7 +66,7 @@ def upload_model(artifacts: ArtifactStore, digest: str, key: SecretKey, settings
     send(
         "PUT",
         model_url(settings, digest),
-        body=artifacts.get(digest),
+        body=artifacts.opened(digest),
         content_type="application/octet-stream",
         headers={"X-Signature": signature},
         max_bytes=_SHORT,

@@ -8,21 +8,18 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from pipeline.aggregation.block import NewModel, form_block
 from pipeline.aggregation.board_files import model_url, upload_model
-from pipeline.aggregation.decrypt import Aggregate
 from pipeline.aggregation.desk import AggregatorDesk
 from pipeline.aggregation.function_key import build_request, check_key
 from pipeline.aggregation.slicing import Unfinished, cut, join, sum_of
-from pipeline.aggregation.support import next_support
+from pipeline.aggregation.support import support_pieces
 from pipeline.aggregation.voting import Outcome, outcome
 from pipeline.errors import Corrupt, Malformed, Misconfigured, Rejected, Retryable
-from pipeline.parties.http import RefusedByParty, send
+from pipeline.parties.http import RefusedByParty, send_into
 from pipeline.protocol.block import Audit, Block
-from pipeline.protocol.encodings import indices_from_bitmap
+from pipeline.protocol.coordinates import Coordinates
+from pipeline.protocol.file_bytes import Bytes, pieces
 from pipeline.protocol.function_key import FunctionKey, KeyRequest, SignedHeader
 from pipeline.protocol.signing import canonical
 from pipeline.protocol.strict import read_json
@@ -61,11 +58,10 @@ class Closing:
         return self.task.groups(self.row.coordinates)
 
     @property
-    def support(self) -> NDArray[np.int64] | None:
-        """The round's coordinates; None: all."""
-        if self.row.support is None:
-            return None
-        return indices_from_bitmap(self.desk.artifacts.get(self.row.support), self.task.dimension, "support")
+    def coordinates(self) -> Coordinates:
+        """The round's."""
+        support = self.row.support
+        return Coordinates.of(self.task.dimension, None if support is None else self.desk.artifacts.opened(support))
 
     def participants(self) -> list[Stored]:
         """The submissions that are in, in order of receipt."""
@@ -76,8 +72,8 @@ class Closing:
         return KeyRequest.from_envelope(read_json(self.desk.rounds.envelope(self.row.request_hash)))
 
     def key(self) -> FunctionKey:
-        """The key that was stored."""
-        return FunctionKey(key=self.desk.artifacts.get(self.row.key), signature=self.row.key_signature)
+        """The key that was stored; it stays on disk."""
+        return FunctionKey(key=self.desk.artifacts.opened(self.row.key), signature=self.row.key_signature)
 
     def advance(self, **values: Any) -> "Closing":
         """Stores a step's results. Raises LeaseLost."""
@@ -152,14 +148,16 @@ def receive_key(closing: Closing) -> Closing:
     """Sends the stored request, checks and stores the key. Submissions with invalid masks are taken out, and it asks anew."""
     request, desk = closing.request(), closing.desk
     try:
-        answer = send(
-            "POST",
-            f"{closing.task.publisher_url}/publisher/function-key",
-            body=canonical(request.envelope),
-            content_type="application/json",
-            max_bytes=32 * closing.groups + _ENVELOPE,
-            timeout=desk.settings.http_timeout_seconds,
-        )
+        with desk.artifacts.temporary() as file:
+            answer = send_into(
+                file,
+                "POST",
+                f"{closing.task.publisher_url}/publisher/function-key",
+                body=canonical(request.envelope),
+                content_type="application/json",
+                max_bytes=32 * closing.groups + _ENVELOPE,
+                timeout=desk.settings.http_timeout_seconds,
+            )
     except RefusedByParty as error:
         invalid = _invalid(error, request)
         if not invalid:
@@ -167,9 +165,10 @@ def receive_key(closing: Closing) -> Closing:
         reason = "invalid masks: the publisher found that its masks are not those of this submission"
         desk.rounds.refuse_invalid(closing.lease, invalid, reason)
         return closing.advance(request_hash=None)
-    key = FunctionKey.decode(answer.body)
+    key = FunctionKey.decode(answer)
     check_key(closing.task, request, key, closing.groups)
-    return closing.advance(key=desk.artifacts.put(key.key, durable=True), key_signature=key.signature)
+    stored = desk.artifacts.put_pieces(pieces(key.key), durable=True)
+    return closing.advance(key=stored, key_signature=key.signature)
 
 
 def add_up(closing: Closing) -> Closing:
@@ -196,15 +195,15 @@ def add_up(closing: Closing) -> Closing:
 
 def renew_model(closing: Closing) -> Closing:
     """The new model and the next round's support."""
-    from pipeline.aggregation.evaluate import new_model  # torch, and only where a model is read
+    from pipeline.aggregation.evaluate import model_pieces  # torch, and only where a model is read
 
-    desk, task = closing.desk, closing.task
-    participants = len(closing.request().submissions)
-    parent = desk.artifacts.path(closing.row.model)
-    model = new_model(parent, task, _aggregate(closing).values, closing.support, participants)
-    support = next_support(task.task_id, task.round + 1, task.dimension, task.ratio, _wishes(closing))
+    desk, task, row = closing.desk, closing.task, closing.row
+    participants, sums = len(closing.request().submissions), desk.artifacts.opened(row.aggregate)
+    model = model_pieces(desk.artifacts.path(row.model), task, sums, closing.coordinates, participants)
+    support = support_pieces(task.task_id, task.round + 1, task.dimension, task.ratio, _wishes(closing))
     return closing.advance(
-        new_model=desk.artifacts.put(model, durable=True), next_support=desk.artifacts.put(support, durable=True)
+        new_model=desk.artifacts.put_pieces(model, durable=True),
+        next_support=desk.artifacts.put_pieces(support, durable=True),
     )
 
 
@@ -231,9 +230,13 @@ def upload(closing: Closing) -> Closing:
 def form(closing: Closing) -> Closing:
     """Signs the block and keeps it with its audit data."""
     desk, row, request = closing.desk, closing.row, closing.request()
-    total = _aggregate(closing)
+    total = _StoredSum(
+        encoded=desk.artifacts.opened(row.aggregate),
+        mask_sums=desk.artifacts.opened(row.mask_sums),
+        dropped=list(row.dropped),
+    )
     model = NewModel(sha256="0x" + row.new_model, url=model_url(desk.settings, row.new_model), accuracy=row.accuracy)
-    support = desk.artifacts.get(row.next_support)
+    support = desk.artifacts.opened(row.next_support)
     block = form_block(closing.task, request, closing.key(), total, model, support, int(time.time()), desk.key)
     wishes = tuple(_wishes(closing))
     audit = Audit(request=request.envelope, mask_sums=total.mask_sums, aggregate=total.encoded, wishes=wishes)
@@ -241,7 +244,7 @@ def form(closing: Closing) -> Closing:
         state=RoundState.AWAITING_VERIFICATION,
         block=canonical(block.document).decode(),
         block_hash=block.block_hash,
-        audit=desk.artifacts.put(audit.encode(), durable=True),
+        audit=desk.artifacts.put_pieces(pieces(*audit.parts), durable=True),
     )
 
 
@@ -267,17 +270,20 @@ def _abort(closing: Closing, *reasons: str) -> None:
     closing.desk.rounds.release(closing.lease, reason="; ".join(reasons))
 
 
-def _aggregate(closing: Closing) -> Aggregate:
-    artifacts, row = closing.desk.artifacts, closing.row
-    values = np.frombuffer(artifacts.mapped(row.aggregate), dtype="<i8").astype(np.int64, copy=False)
-    return Aggregate(values=values, dropped=list(row.dropped), mask_sums=artifacts.get(row.mask_sums))
+@dataclass(frozen=True, kw_only=True)
+class _StoredSum:
+    """As `block.Sum`."""
+
+    encoded: Bytes
+    mask_sums: Bytes
+    dropped: list[int]
 
 
-def _wishes(closing: Closing) -> list[bytes | None]:
-    """In the request's order."""
+def _wishes(closing: Closing) -> list[Bytes | None]:
+    """In the request's order; they stay on disk."""
     stored = {one.header.submission_hash: one.wish for one in closing.participants()}
     digests = [stored[entry.header.submission_hash] for entry in closing.request().submissions]
-    return [None if digest is None else closing.desk.artifacts.get(digest) for digest in digests]
+    return [None if digest is None else closing.desk.artifacts.opened(digest) for digest in digests]
 
 
 def _invalid(error: RefusedByParty, request: KeyRequest) -> list[str]:

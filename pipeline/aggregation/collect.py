@@ -5,9 +5,10 @@ from collections.abc import Iterator
 from pipeline.aggregation.findings import Findings
 from pipeline.curve.contract import Kernel, Points
 from pipeline.errors import Malformed
-from pipeline.nddfe.ciphertext import Bytes, Ciphertext
+from pipeline.nddfe.ciphertext import Ciphertext
 from pipeline.nddfe.proof import verify
-from pipeline.protocol.encodings import address_of, ceil_ratio, indices_from_bitmap, keccak256, keccak256_of, to_hex
+from pipeline.protocol.encodings import address_of, ceil_ratio, count_bits, keccak256_of, to_hex
+from pipeline.protocol.file_bytes import Bytes
 from pipeline.protocol.signing import check_signature
 from pipeline.protocol.submission import Header, Submission
 from pipeline.protocol.task import Task
@@ -33,7 +34,7 @@ def check_header(task: Task, header: Header, signature: str) -> None:
     findings.raise_any()
 
 
-def check_wish(task: Task, header: Header, wish: bytes | None) -> None:
+def check_wish(task: Task, header: Header, wish: Bytes | None) -> None:
     """The wish is the one that the header names, a bitmap, and no larger than ceil(ratio * d). Raises Rejected with all reasons."""
     if wish is None and header.wish_hash is None:
         return
@@ -42,10 +43,10 @@ def check_wish(task: Task, header: Header, wish: bytes | None) -> None:
     findings.require(header.wish_hash is not None, "wish: a wish came, but the header has no wishHash")
     if wish is not None:
         if header.wish_hash is not None:
-            found = to_hex(keccak256(wish))
+            found = to_hex(keccak256_of(wish))
             findings.require(found == header.wish_hash, f"wish hash: expected {header.wish_hash}, got {found}")
         with findings.gather():
-            bits, most = len(indices_from_bitmap(wish, task.dimension, "wish")), ceil_ratio(task.ratio, task.dimension)
+            bits, most = count_bits(wish, task.dimension, "wish"), ceil_ratio(task.ratio, task.dimension)
             findings.require(bits <= most, f"wish size: at most {most} coordinates, got {bits}")
     findings.raise_any()
 
@@ -61,7 +62,7 @@ def check_parts(
     header: Header,
     signature: str,
     ciphertext: Bytes,
-    wish: bytes | None,
+    wish: Bytes | None,
     support_size: int,
     kernel: Kernel,
 ) -> Ciphertext:

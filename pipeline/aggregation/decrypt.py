@@ -7,11 +7,12 @@ import numpy as np
 
 from pipeline.curve.arrays import bytes_from_words
 from pipeline.curve.contract import Kernel
-from pipeline.nddfe.ciphertext import Bytes, Ciphertext
+from pipeline.nddfe.ciphertext import Ciphertext
 from pipeline.nddfe.decrypt import decrypt
 from pipeline.nddfe.keystream import masks
 from pipeline.nddfe.mask_sum import chunks
 from pipeline.nddfe.packing import Values
+from pipeline.protocol.file_bytes import Bytes
 from pipeline.protocol.function_key import FunctionKey
 from pipeline.protocol.task import Task
 

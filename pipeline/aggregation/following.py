@@ -4,23 +4,18 @@ import time
 from dataclasses import dataclass
 from typing import Any
 
-from pipeline.aggregation.audit import Candidate, audit_block
+from pipeline.aggregation.audit import audit_block
 from pipeline.aggregation.board_files import model_url, post_task, upload_model
+from pipeline.aggregation.inspection import candidate_of
 from pipeline.aggregation.publisher_desk import PublisherDesk
-from pipeline.aggregation.support import next_support
+from pipeline.aggregation.support import support_pieces
 from pipeline.errors import FleetError, Rejected
-from pipeline.parties.blocks import (
-    Over,
-    audit_bytes,
-    fetch_audit,
-    fetch_block,
-    fetch_state,
-    fetch_submissions,
-    fetch_votes,
-)
+from pipeline.parties.blocks import Over, fetch_block, fetch_state, fetch_votes
 from pipeline.parties.http import RefusedByParty
 from pipeline.protocol.block import Block
-from pipeline.protocol.encodings import indices_from_bitmap, keccak256, to_hex
+from pipeline.protocol.coordinates import Coordinates
+from pipeline.protocol.encodings import keccak256_of, to_hex
+from pipeline.protocol.file_bytes import Bytes, pieces
 from pipeline.protocol.signing import SecretKey
 from pipeline.protocol.task import Task
 from pipeline.protocol.vote import check_majority
@@ -68,10 +63,10 @@ def first_document(plan: Plan, now: int, publisher: SecretKey) -> dict[str, Any]
 
 
 def next_document(
-    plan: Plan, before: Task, verified: Verified, support: bytes, url: str, now: int, publisher: SecretKey
+    plan: Plan, before: Task, verified: Verified, support: Bytes, url: str, now: int, publisher: SecretKey
 ) -> dict[str, Any]:
     """The signed task of the round after `before`."""
-    number, support_hash = before.round + 1, to_hex(keccak256(support))
+    number, support_hash = before.round + 1, to_hex(keccak256_of(support))
     document = {name: value for name, value in before.document.items() if name not in ("signature", "modelIPFSHash")}
     document |= {
         "round": number,
@@ -88,28 +83,19 @@ def next_document(
 def verify_block(desk: PublisherDesk, signed: SignedTask, block_hash: str) -> Verified:
     """Fetches a published block and checks it as a miner does, the votes on it included. Raises Rejected or Retryable."""
     task, timeout = signed.task, desk.settings.http_timeout_seconds
-    coordinates = desk.coordinates(signed)
     block = fetch_block(task.aggregator_url, block_hash, task.aggregator_address, timeout)
     check_majority(block, fetch_votes(task, block_hash, timeout))
-    audit = fetch_audit(task.aggregator_url, block_hash, max_bytes=audit_bytes(task, coordinates), timeout=timeout)
-    support = None
-    if signed.support is not None:
-        support = indices_from_bitmap(desk.artifacts.get(signed.support), task.dimension, "support")
-    candidate = Candidate(
-        task=task,
-        block=block,
-        audit=audit,
-        submissions=fetch_submissions(task, coordinates, audit, timeout),
-        support=support,
-        parent=desk.artifacts.path(signed.model),
-    )
-    model = audit_block(candidate, {}, max_dropped_share=desk.settings.max_dropped_share, kernel=desk.kernel)
-    following = next_support(task.task_id, task.round + 1, task.dimension, task.ratio, audit.wishes)
+    support = Coordinates.of(task.dimension, None if signed.support is None else desk.artifacts.opened(signed.support))
+    candidate = candidate_of(task, block, support, signed.model, desk.artifacts, desk.settings)
+    share = desk.settings.max_dropped_share
+    with desk.artifacts.temporary() as file:
+        model = audit_block(candidate, {}, max_dropped_share=share, kernel=desk.kernel, into=file)
+    following = support_pieces(task.task_id, task.round + 1, task.dimension, task.ratio, candidate.audit.wishes)
     desk.verdicts.publish(block)
     return Verified(
         block=block,
-        model=desk.artifacts.put(model, durable=True),
-        support=desk.artifacts.put(following, durable=True),
+        model=desk.artifacts.put_pieces(pieces(model), durable=True),
+        support=desk.artifacts.put_pieces(following, durable=True),
     )
 
 
@@ -139,7 +125,7 @@ def _go_on(desk: PublisherDesk, plan: Plan, before: SignedTask, verified: Verifi
         return None
     # Its own bytes, not the aggregator's: the board is not believed, and twice does no harm.
     upload_model(desk.artifacts, verified.model, desk.key, desk.settings)
-    url, bitmap = model_url(desk.settings, verified.model), desk.artifacts.get(verified.support)
+    url, bitmap = model_url(desk.settings, verified.model), desk.artifacts.opened(verified.support)
     following = Task.from_document(next_document(plan, task, verified, bitmap, url, int(time.time()), desk.key))
     signed = desk.plans.sign(plan, following, model=verified.model, support=verified.support)
     post_task(signed.task, desk.settings)

@@ -15,6 +15,7 @@ from pipeline.nddfe.context import Party, context_of, stream_key
 from pipeline.nddfe.keystream import masks
 from pipeline.nddfe.mask_sum import chunks, mask_sum
 from pipeline.protocol.encodings import scalar_to_hex
+from pipeline.protocol.file_bytes import Bytes, pieces
 from pipeline.protocol.function_key import FunctionKey, KeyRequest, SignedHeader, key_body
 from pipeline.protocol.signing import SecretKey, check_signature
 from pipeline.protocol.submission import Header, Submission
@@ -88,9 +89,23 @@ def check_request(task: Task, request: KeyRequest) -> None:
 
 
 def issue_key(task: Task, request: KeyRequest, publisher: SecretKey, group_count: int, kernel: Kernel) -> FunctionKey:
-    """The key of a request that holds. `group_count`: G of the task's support.
+    """The key of a request that holds, in memory: `key_pieces`, signed."""
+    return sign_key(request, b"".join(key_pieces(task, request, publisher, group_count, kernel)), publisher)
 
-    Raises Rejected with all reasons; InvalidMasks where nothing else is wrong and `a == R_i + S_i` fails for some.
+
+def sign_key(request: KeyRequest, key: Bytes, publisher: SecretKey) -> FunctionKey:
+    """The publisher's word that `key` (32 bytes a group) is that of the request."""
+    unsigned = FunctionKey(key=key, signature="")
+    return FunctionKey(key=key, signature=publisher.sign("key", unsigned.body(request)))
+
+
+def key_pieces(
+    task: Task, request: KeyRequest, publisher: SecretKey, group_count: int, kernel: Kernel
+) -> Iterator[bytes]:
+    """k_0 .. k_(G-1) of a request that holds, 32 bytes each, in chunks. `group_count`: G of the task's support.
+
+    Raises Rejected with all reasons; InvalidMasks where nothing else is wrong and `a == R_i + S_i` fails for some; both before
+    the first chunk.
     """
     if publisher.address != task.publisher_address:
         raise Rejected(f"task: its publisher is {task.publisher_address}, not this one ({publisher.address})")
@@ -103,9 +118,7 @@ def issue_key(task: Task, request: KeyRequest, publisher: SecretKey, group_count
             invalid.append(one.header.submission_hash)
     if invalid:
         raise InvalidMasks(*invalid)
-    key = b"".join(_sums(kernel, streams, group_count))
-    unsigned = FunctionKey(key=key, signature="")
-    return FunctionKey(key=key, signature=publisher.sign("key", unsigned.body(request)))
+    yield from _sums(kernel, streams, group_count)
 
 
 def check_key(task: Task, request: KeyRequest, key: FunctionKey, group_count: int) -> None:
@@ -128,8 +141,12 @@ def check_key_signature(task: Task, request: KeyRequest, key_hash: str, signatur
     check_signature("key", body, signature, task.publisher_address, "the publisher's function key")
 
 
-def below_q(words: bytes) -> bool:
+def below_q(words: Bytes) -> bool:
     """Whether each 32-byte word is a scalar in its only form."""
+    return all(_is_below_q(piece) for piece in pieces(words))
+
+
+def _is_below_q(words: bytes | memoryview) -> bool:
     limbs = np.frombuffer(words, dtype=">u8").reshape(-1, 4)
     reached = np.ones(len(limbs), dtype=np.bool_)  # every limb so far is q's own
     beyond = np.zeros(len(limbs), dtype=np.bool_)

@@ -1,6 +1,6 @@
 """The publisher answers a key request: one key for every round, for ever (PROTOCOL.md section 6)."""
 
-from pipeline.aggregation.function_key import InvalidMasks, issue_key
+from pipeline.aggregation.function_key import InvalidMasks, key_pieces, sign_key
 from pipeline.aggregation.publisher_desk import PublisherDesk
 from pipeline.errors import FleetError, Rejected
 from pipeline.protocol.function_key import KeyRequest
@@ -43,6 +43,7 @@ def _answer(desk: PublisherDesk, request: KeyRequest, token: int) -> None:
     if signed is None:
         raise Rejected(f"this publisher signed no round {request.round} of {request.task_id}")
     groups = signed.task.groups(desk.coordinates(signed))
-    key = issue_key(signed.task, request, desk.key, groups, desk.kernel)
-    stored = desk.artifacts.put(key.key, durable=True)
+    words = key_pieces(signed.task, request, desk.key, groups, desk.kernel)
+    stored = desk.artifacts.put_pieces(words, durable=True)
+    key = sign_key(request, desk.artifacts.opened(stored), desk.key)
     desk.issued.issue(request, token, key=stored, signature=key.signature)

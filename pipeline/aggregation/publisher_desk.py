@@ -6,6 +6,7 @@ from functools import cached_property, lru_cache
 
 from pipeline.curve.contract import Kernel
 from pipeline.curve.select import kernel
+from pipeline.protocol.encodings import count_bits
 from pipeline.protocol.signing import SecretKey
 from pipeline.settings import Settings, current
 from pipeline.stores.artifacts import ArtifactStore
@@ -40,7 +41,7 @@ class PublisherDesk:
         """The size k of a round's support."""
         if signed.support is None:
             return signed.task.dimension
-        return sum(byte.bit_count() for byte in self.artifacts.get(signed.support))
+        return count_bits(self.artifacts.opened(signed.support), signed.task.dimension, "support")
 
     def close(self) -> None:
         """Gives the ledger's connections back."""

@@ -1,6 +1,6 @@
 """A large round's sum in slices of its groups: any aggregate worker takes one, the ledger counts, the last one joins them.
 
-A worker maps ciphertexts and key from disk and reads its own part, so its memory is bounded by the slice whatever the dimension.
+A worker reads its own part of ciphertexts and key from disk, so its memory is bounded by the slice whatever the dimension.
 """
 
 from collections.abc import Iterator, Sequence
@@ -10,7 +10,8 @@ from pipeline.aggregation.decrypt import Aggregate, aggregate_slice
 from pipeline.aggregation.desk import AggregatorDesk
 from pipeline.aggregation.function_key import own_stream_key
 from pipeline.errors import Corrupt, Misconfigured, Rejected, Retryable
-from pipeline.nddfe.ciphertext import Bytes, Ciphertext
+from pipeline.nddfe.ciphertext import Ciphertext
+from pipeline.protocol.file_bytes import Bytes, pieces
 from pipeline.protocol.function_key import KeyRequest
 from pipeline.protocol.strict import read_json
 from pipeline.stores.leases import renewed
@@ -48,9 +49,9 @@ def sum_of(desk: AggregatorDesk, found: Round, groups: range) -> Aggregate:
         one.header.submission_hash: one.ciphertext for one in desk.submissions.accepted(task.task_id, task.round)
     }
     points = task.groups(coordinates) + 1
-    ciphertexts = [Ciphertext(desk.artifacts.mapped(digests[one.submission_hash]), points) for one in headers]
+    ciphertexts = [Ciphertext(desk.artifacts.opened(digests[one.submission_hash]), points) for one in headers]
     streams = [own_stream_key("agg", task, header, desk.key) for header in headers]
-    key: Bytes = desk.artifacts.mapped(found.row.key)
+    key: Bytes = desk.artifacts.opened(found.row.key)
     return aggregate_slice(task, coordinates, ciphertexts, streams, key, desk.kernel, groups)
 
 
@@ -104,10 +105,10 @@ def join(desk: AggregatorDesk, slices: Sequence[Slice]) -> Joined:
     )
 
 
-def _results(desk: AggregatorDesk, slices: Sequence[Slice], name: str) -> Iterator[memoryview]:
+def _results(desk: AggregatorDesk, slices: Sequence[Slice], name: str) -> Iterator[bytes | memoryview]:
     for one in slices:
         try:
-            yield desk.artifacts.mapped(getattr(one, name))
+            yield from pieces(desk.artifacts.opened(getattr(one, name)))
         except Corrupt:
             desk.slices.forget(one)
             raise Unfinished(f"slice {one.index} is added up again: its result was damaged") from None

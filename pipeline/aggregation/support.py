@@ -9,15 +9,23 @@ from pipeline.errors import Malformed
 from pipeline.learning.selection import spans, threshold
 from pipeline.nddfe.keystream import words4
 from pipeline.protocol.encodings import ceil_ratio, sha256
+from pipeline.protocol.file_bytes import Bytes
 
 
-def next_support(task_id: str, next_round: int, dimension: int, ratio: float, wishes: Iterable[bytes | None]) -> bytes:
+def next_support(task_id: str, next_round: int, dimension: int, ratio: float, wishes: Iterable[Bytes | None]) -> bytes:
+    """The bitmap of `support_pieces` in memory: d/8 bytes."""
+    return b"".join(support_pieces(task_id, next_round, dimension, ratio, wishes))
+
+
+def support_pieces(
+    task_id: str, next_round: int, dimension: int, ratio: float, wishes: Iterable[Bytes | None]
+) -> Iterator[bytes]:
     """The bitmap of the ceil(ratio * d) coordinates with most votes; ties to the smaller keystream word, then the smaller j.
 
-    `next_round`: the round that will use it. Raises Malformed for a wish of another length. A few passes in chunks: time is
-    linear in d, and besides wishes and bitmap nothing grows with it.
+    `next_round`: the round that will use it; the wishes may lie on disk. Raises Malformed for a wish of another length. A few
+    passes in chunks: time is linear in d, memory does not grow with it.
     """
-    ballots = [np.frombuffer(wish, dtype=np.uint8) for wish in wishes if wish is not None]
+    ballots = [wish for wish in wishes if wish is not None]
     for ballot in ballots:
         if len(ballot) != (dimension + 7) // 8:
             raise Malformed(f"wish: expected {(dimension + 7) // 8} bytes for {dimension} bits, got {len(ballot)}")
@@ -34,22 +42,21 @@ def next_support(task_id: str, next_round: int, dimension: int, ratio: float, wi
             yield ~words4(seed, start, stop - start)[_votes(ballots, start, stop) == level]
 
     last, ties = threshold(level_words, wanted)
-    bitmap = []
     for start, stop in spans(dimension):
         votes, words = _votes(ballots, start, stop), ~words4(seed, start, stop - start)
         chosen = (votes > level) | ((votes == level) & (words > last))
         tied = np.flatnonzero((votes == level) & (words == last))[:ties]
         chosen[tied] = True
         ties -= len(tied)
-        bitmap.append(np.packbits(chosen, bitorder="little").tobytes())
-    return b"".join(bitmap)
+        yield np.packbits(chosen, bitorder="little").tobytes()
 
 
-def _votes(ballots: Sequence[NDArray[np.uint8]], start: int, stop: int) -> NDArray[np.uint16]:
+def _votes(ballots: Sequence[Bytes], start: int, stop: int) -> NDArray[np.uint16]:
     """Votes of coordinates start .. stop - 1; `start` is a multiple of 8."""
     votes = np.zeros(stop - start, dtype=np.uint16)
     for ballot in ballots:
-        votes += np.unpackbits(ballot[start // 8 : (stop + 7) // 8], count=stop - start, bitorder="little")
+        part = np.frombuffer(ballot[start // 8 : (stop + 7) // 8], dtype=np.uint8)
+        votes += np.unpackbits(part, count=stop - start, bitorder="little")
     return votes
 
 

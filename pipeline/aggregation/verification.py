@@ -39,9 +39,9 @@ def receipt_of(stored: Stored, aggregator: SecretKey) -> Receipt:
 
 
 def body_of(desk: AggregatorDesk, stored: Stored) -> Submission:
-    """The submission with its bodies. Raises Corrupt."""
-    wish = None if stored.wish is None else desk.artifacts.get(stored.wish)
-    ciphertext = desk.artifacts.get(stored.ciphertext)
+    """The submission; its bodies stay on disk. Raises Corrupt."""
+    wish = None if stored.wish is None else desk.artifacts.opened(stored.wish)
+    ciphertext = desk.artifacts.opened(stored.ciphertext)
     return Submission(header=stored.header, signature=stored.signature, ciphertext=ciphertext, wish=wish)
 
 
@@ -67,8 +67,8 @@ def _judge(desk: AggregatorDesk, stored: Stored) -> bool:
 def _check(desk: AggregatorDesk, stored: Stored) -> None:
     found = desk.rounds.find(stored.task_id, stored.round)
     assert found is not None, "a submission's round is a foreign key"
-    wish = None if stored.wish is None else desk.artifacts.get(stored.wish)
-    ciphertext = desk.artifacts.mapped(stored.ciphertext)
+    wish = None if stored.wish is None else desk.artifacts.opened(stored.wish)
+    ciphertext = desk.artifacts.opened(stored.ciphertext)
     check_parts(found.task, stored.header, stored.signature, ciphertext, wish, found.row.coordinates, desk.kernel)
 
 

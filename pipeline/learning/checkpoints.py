@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from pipeline.errors import Rejected
 from pipeline.learning.architectures import build, infer, layout
-from pipeline.learning.model_file import DTYPES
+from pipeline.learning.model_file import DTYPES, parts_of
 from pipeline.learning.tensor_files import RawModel, read_tensors
 from pipeline.protocol.task import Architecture
 
@@ -70,7 +70,7 @@ def read_model(
     if dimension is not None and found != dimension:
         raise Rejected(f"model: {found} floating-point values, but the task's dimension is {dimension}")
     state = {name: raw.tensors[name].contiguous() for name in expected}
-    infinite = [name for name, tensor in state.items() if not bool(torch.isfinite(tensor).all())]
+    infinite = [name for name, tensor in state.items() if not _is_finite(tensor)]
     if infinite:
         raise Rejected(f"model: NaN or infinite weights in {_listed(infinite)}")
     return Model(architecture=architecture, state=state)
@@ -121,6 +121,11 @@ def _check_fit(raw: RawModel, expected: Mapping[str, Tensor], name: str) -> None
     if problems:
         more = [f"and {len(problems) - 10} more differences"] if len(problems) > 10 else []
         raise Rejected(*(f"model for {name}: {problem}" for problem in problems[:10] + more))
+
+
+def _is_finite(tensor: Tensor) -> bool:
+    """In parts: a model that lies in a mapped file is not copied."""
+    return all(bool(torch.isfinite(part).all()) for part in parts_of(tensor))
 
 
 def _listed(names: list[str]) -> str:

@@ -4,7 +4,7 @@ The library sorts tensors by type and name and orders its metadata by chance.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import torch
 from torch import Tensor
@@ -12,6 +12,8 @@ from torch import Tensor
 from pipeline.learning.tensor_files import ARCHITECTURE_KEY
 from pipeline.protocol.task import Architecture
 
+#: Numbers of a tensor that are worked on at once.
+PART = 2**18
 #: safetensors' names of the dtypes that a state dict may have.
 DTYPES = {
     torch.float64: "F64",
@@ -33,20 +35,36 @@ def write_model(state: Mapping[str, Tensor], architecture: Architecture) -> byte
     An 8-byte length, the header's JSON (`__metadata__` first, then the tensors in order, no blanks) filled up with spaces
     to a multiple of 8, the tensors little-endian and row by row without gaps. The architecture stands as it is given.
     """
+    bodies = (bytes_of(part) for tensor in state.values() for part in parts_of(tensor))
+    return b"".join((beginning(state, architecture), *bodies))
+
+
+def beginning(state: Mapping[str, Tensor], architecture: Architecture) -> bytes:
+    """All before the first tensor; of `state`, names, shapes and dtypes count."""
     header: dict[str, object] = {"__metadata__": {ARCHITECTURE_KEY: _text(architecture)}}
-    bodies, offset = [], 0
+    offset = 0
     for name, tensor in state.items():
-        body = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes()
+        size = tensor.numel() * tensor.element_size()
         header[name] = {
             "dtype": DTYPES[tensor.dtype],
             "shape": list(tensor.shape),
-            "data_offsets": [offset, offset + len(body)],
+            "data_offsets": [offset, offset + size],
         }
-        bodies.append(body)
-        offset += len(body)
+        offset += size
     text = json.dumps(header, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
-    return b"".join((len(text).to_bytes(8, "little"), text, *bodies))
+    return len(text).to_bytes(8, "little") + text
+
+
+def parts_of(tensor: Tensor) -> Iterator[Tensor]:
+    """A tensor's numbers row by row, flat, at most `PART` at a time, not copied where they lie in a row already."""
+    flat = tensor.detach().cpu().contiguous().reshape(-1)
+    return (flat[at : at + PART] for at in range(0, len(flat), PART))
+
+
+def bytes_of(part: Tensor) -> bytes:
+    """A flat part's numbers, little-endian."""
+    return part.view(torch.uint8).numpy().tobytes()
 
 
 def _text(architecture: Architecture) -> str:

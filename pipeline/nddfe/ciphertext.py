@@ -1,4 +1,4 @@
-"""A ciphertext that is read by parts: `points32` of U_0 .. U_G in memory or mapped from disk (PROTOCOL.md sections 1 and 4)."""
+"""A ciphertext that is read by parts: `points32` of U_0 .. U_G in memory or on disk (PROTOCOL.md sections 1 and 4)."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -8,10 +8,8 @@ import numpy as np
 from pipeline.curve.contract import Kernel, Points
 from pipeline.errors import Malformed
 from pipeline.nddfe.mask_sum import chunks
+from pipeline.protocol.file_bytes import Bytes
 from pipeline.protocol.submission import points32_size
-
-#: Bytes in memory, or a view of a mapped file.
-Bytes = bytes | memoryview
 
 
 @dataclass(frozen=True)
@@ -25,7 +23,7 @@ class Ciphertext:
         expected = points32_size(self.count)
         if len(self.data) != expected:
             raise Malformed(f"points: expected {expected} bytes for {self.count} points, got {len(self.data)}")
-        if self.count % 8 and self.data[-1] >> self.count % 8:
+        if self.count % 8 and self.data[expected - 1 :][0] >> self.count % 8:
             raise Malformed("points: spare bits are set")
 
     def __len__(self) -> int:

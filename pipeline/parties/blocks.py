@@ -1,11 +1,12 @@
 """Blocks and what belongs to them, as anyone may ask an aggregator for it; votes and reveals go there too (PROTOCOL.md section 8)."""
 
+from typing import IO
+
 import msgspec
 
 from pipeline.errors import Malformed, Rejected, Retryable
-from pipeline.parties.http import RefusedByParty, fetch_bytes, send
+from pipeline.parties.http import RefusedByParty, fetch_bytes, fetch_into, send
 from pipeline.protocol.block import MAX_BLOCK_BYTES, Audit, Block
-from pipeline.protocol.function_key import KeyRequest
 from pipeline.protocol.reveal import Reveal
 from pipeline.protocol.settlement import MAX_SETTLEMENT_BYTES, Settlement
 from pipeline.protocol.signing import check_embedded_signature
@@ -63,10 +64,17 @@ def fetch_block(aggregator_url: str, block_hash: str, aggregator_address: str, t
     return block
 
 
-def fetch_audit(aggregator_url: str, block_hash: str, *, max_bytes: int, timeout: float) -> Audit:
-    """A block's audit data; the block's hashes say whether they are the right ones. Raises Rejected or Retryable."""
+def fetch_audit(
+    aggregator_url: str, block_hash: str, *, max_bytes: int, timeout: float, into: IO[bytes] | None = None
+) -> Audit:
+    """A block's audit data; the block's hashes say whether they are the right ones. Raises Rejected or Retryable.
+
+    `into`: an open, empty file in which its bodies then stay; None: in memory.
+    """
     url = f"{aggregator_url}/aggregator/blocks/{block_hash}/audit"
-    return Audit.decode(fetch_bytes(url, max_bytes=max_bytes, timeout=timeout))
+    if into is None:
+        return Audit.decode(fetch_bytes(url, max_bytes=max_bytes, timeout=timeout))
+    return Audit.decode(fetch_into(into, url, max_bytes=max_bytes, timeout=timeout))
 
 
 def audit_bytes(task: Task, coordinates: int) -> int:
@@ -75,20 +83,11 @@ def audit_bytes(task: Task, coordinates: int) -> int:
     return 32 * task.groups(coordinates) + 8 * coordinates + task.max_miners * (wish + _HEADER_BYTES) + 65536
 
 
-def fetch_submissions(task: Task, coordinates: int, audit: Audit, timeout: float) -> tuple[Submission, ...]:
-    """The submissions of an audit's request, in its order. Raises Rejected or Retryable."""
-    most, request = max_bytes(task.groups(coordinates), task.dimension), KeyRequest.from_envelope(audit.request)
-    if len(request.submissions) > task.max_miners:
-        raise Rejected(
-            f"key request: {len(request.submissions)} submissions, at most {task.max_miners} belong to a round"
-        )
-    hashes = [one.header.submission_hash for one in request.submissions]
-    return tuple(
-        Submission.decode(
-            fetch_bytes(f"{task.aggregator_url}/aggregator/submissions/{one}", max_bytes=most, timeout=timeout)
-        )
-        for one in hashes
-    )
+def fetch_submission(task: Task, coordinates: int, submission_hash: str, timeout: float, into: IO[bytes]) -> Submission:
+    """A submission as its miner sent it; its bodies stay in `into`, an open, empty file. Raises Rejected or Retryable."""
+    url = f"{task.aggregator_url}/aggregator/submissions/{submission_hash}"
+    most = max_bytes(task.groups(coordinates), task.dimension)
+    return Submission.decode(fetch_into(into, url, max_bytes=most, timeout=timeout))
 
 
 def fetch_votes(task: Task, block_hash: str, timeout: float) -> list[Vote]:

@@ -11,12 +11,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import requests
 
 from pipeline.errors import Malformed, Rejected, Retryable
 from pipeline.parties.route import route
+from pipeline.protocol.file_bytes import Bytes, FileBytes, pieces
 from pipeline.protocol.strict import read_json
 
 #: Bytes of an error's body that are read for its reasons.
@@ -94,7 +95,7 @@ def _download_from(offset: int, url: str, path: Path, *, max_bytes: int, timeout
             goes_on = response.status_code == 206 and _range_start(response) == offset
             if response.status_code == 206 and not goes_on:
                 raise Rejected(f"{url} answered with another range than was asked for")
-            with _disk(path), path.open("ab" if goes_on else "wb") as sink:
+            with _disk(path.parent), path.open("ab" if goes_on else "wb") as sink:
                 for chunk in _bounded(response, url, max_bytes - (offset if goes_on else 0)):
                     sink.write(chunk)
     except RefusedByParty as error:
@@ -104,14 +105,14 @@ def _download_from(offset: int, url: str, path: Path, *, max_bytes: int, timeout
 
 
 @contextmanager
-def _disk(path: Path) -> Iterator[None]:
+def _disk(where: Path | str) -> Iterator[None]:
     """A full disk may be an empty one later. The network's errors are OSErrors too, and pass."""
     try:
         yield
     except requests.exceptions.RequestException:
         raise
     except OSError as error:
-        raise Retryable(f"{path.parent}: {error}") from error
+        raise Retryable(f"{where}: {error}") from error
 
 
 def _range_start(response: requests.Response) -> int | None:
@@ -129,34 +130,73 @@ def streamed(
         yield StreamedAnswer(content_type=content_type, chunks=_bounded(response, url, max_bytes))
 
 
+def fetch_into(file: IO[bytes], url: str, *, max_bytes: int, timeout: float) -> FileBytes:
+    """GETs at most `max_bytes` into an open, empty file, streamed. Raises Retryable or Rejected."""
+    return send_into(file, "GET", url, max_bytes=max_bytes, timeout=timeout)
+
+
 def send(
     method: str,
     url: str,
     *,
     max_bytes: int,
     timeout: float,
-    body: bytes | None = None,
+    body: Bytes | None = None,
     content_type: str | None = None,
     headers: Mapping[str, str] | None = None,
 ) -> Answer:
-    """One request with a bounded answer. Raises Retryable or Rejected (`RefusedByParty` for a 4xx)."""
-    sent = dict(headers or {})
-    if content_type:
-        sent["Content-Type"] = content_type
-    with _exchange(method, url, timeout=timeout, body=body, headers=sent) as response:
+    """One request with a bounded answer; a body in a file is streamed. Raises Retryable or Rejected (`RefusedByParty` for a 4xx)."""
+    with _exchange(method, url, timeout=timeout, body=body, headers=_named(headers, content_type)) as response:
         return Answer(status=response.status_code, body=b"".join(_bounded(response, url, max_bytes)))
+
+
+def send_into(
+    file: IO[bytes],
+    method: str,
+    url: str,
+    *,
+    max_bytes: int,
+    timeout: float,
+    body: Bytes | None = None,
+    content_type: str | None = None,
+) -> FileBytes:
+    """As `send`, with an answer that goes to an open, empty file as it comes. Raises Retryable or Rejected."""
+    with (
+        _exchange(method, url, timeout=timeout, body=body, headers=_named(None, content_type)) as response,
+        _disk(url),
+    ):
+        for chunk in _bounded(response, url, max_bytes):
+            file.write(chunk)
+        return FileBytes.of(file)
+
+
+def _named(headers: Mapping[str, str] | None, content_type: str | None) -> dict[str, str]:
+    return dict(headers or {}) | ({"Content-Type": content_type} if content_type else {})
+
+
+class _Streamed:
+    """A body in a file, as the library takes one: its length, and piece by piece."""
+
+    def __init__(self, body: Bytes) -> None:
+        self._body = body
+
+    def __len__(self) -> int:
+        return len(self._body)
+
+    def __iter__(self) -> Iterator[bytes]:
+        return (bytes(piece) for piece in pieces(self._body))
 
 
 @contextmanager
 def _exchange(
-    method: str, url: str, *, timeout: float, body: bytes | None = None, headers: Mapping[str, str] | None = None
+    method: str, url: str, *, timeout: float, body: Bytes | None = None, headers: Mapping[str, str] | None = None
 ) -> Iterator[requests.Response]:
     way = route()
     try:
         with requests.request(
             method,
             url,
-            data=body,
+            data=body if body is None or isinstance(body, bytes) else _Streamed(body),
             headers=headers,
             timeout=(timeout, timeout),
             stream=True,

@@ -7,8 +7,10 @@ import msgspec
 
 from pipeline.errors import Malformed
 from pipeline.protocol.encodings import PROTOCOL, address_from_text, from_hex
+from pipeline.protocol.file_bytes import Bytes
+from pipeline.protocol.msgpack_file import joined, message_parts, read_message
 from pipeline.protocol.signing import digest_of
-from pipeline.protocol.strict import convert, read_json, read_msgpack, write_msgpack
+from pipeline.protocol.strict import convert, read_json
 
 #: Bytes of a block's JSON that a reader takes: 1,000 participants and as many dropped groups stay below it.
 MAX_BLOCK_BYTES = 4 * 1024 * 1024
@@ -83,20 +85,21 @@ class Block:
 
 @dataclass(frozen=True, kw_only=True)
 class Audit:
-    """What lets anyone check a block's sum without learning a miner's values."""
+    """What lets anyone check a block's sum without learning a miner's values. All but the request may lie on disk."""
 
     #: The key request's envelope, {`request`, `signature`}.
     request: dict[str, Any]
     #: M_g, 32 big-endian bytes each.
-    mask_sums: bytes
+    mask_sums: Bytes
     #: X for the k coordinates of the support, int64 little-endian.
-    aggregate: bytes
+    aggregate: Bytes
     #: One bitmap or None per participant, in the request's order.
-    wishes: tuple[bytes | None, ...]
+    wishes: tuple[Bytes | None, ...]
 
-    def encode(self) -> bytes:
-        """The msgpack answer of `.../audit`."""
-        return write_msgpack(
+    @property
+    def parts(self) -> list[Bytes]:
+        """The msgpack answer of `.../audit` in parts."""
+        return message_parts(
             {
                 "request": self.request,
                 "maskSums": self.mask_sums,
@@ -105,17 +108,21 @@ class Audit:
             }
         )
 
+    def encode(self) -> bytes:
+        """All of it in memory."""
+        return joined(self.parts)
+
     @classmethod
-    def decode(cls, data: bytes) -> "Audit":
-        """Reads the msgpack answer; the caller has bounded its size. Raises Malformed."""
-        body = read_msgpack(data)
+    def decode(cls, data: Bytes) -> "Audit":
+        """Reads the msgpack answer, whose size the caller has bounded; of one in a file the bodies stay there. Raises Malformed."""
+        body = read_message(data)
         if not (
             isinstance(body, dict)
             and isinstance(body.get("request"), dict)
-            and isinstance(body.get("maskSums"), bytes)
-            and isinstance(body.get("aggregate"), bytes)
+            and isinstance(body.get("maskSums"), Bytes)
+            and isinstance(body.get("aggregate"), Bytes)
             and isinstance(body.get("wishes"), list)
-            and all(wish is None or isinstance(wish, bytes) for wish in body["wishes"])
+            and all(wish is None or isinstance(wish, Bytes) for wish in body["wishes"])
         ):
             raise Malformed("audit: expected {request, maskSums, aggregate, wishes}")
         return cls(

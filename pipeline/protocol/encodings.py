@@ -3,7 +3,7 @@
 import hashlib
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import coincurve
 import numpy as np
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from pipeline.curve.contract import Q
 from pipeline.errors import Malformed
+from pipeline.protocol.file_bytes import Bytes, pieces
 
 PROTOCOL = "ndd-fe/1"
 #: Bytes that are hashed at once.
@@ -93,11 +94,16 @@ def keccak256(data: bytes) -> bytes:
     return keccak(data)
 
 
-def keccak256_of(data: bytes | memoryview) -> bytes:
-    """The same of what may be mapped from disk: read a piece at a time."""
+def keccak256_of(data: Bytes) -> bytes:
+    """The same of what may lie on disk: read a piece at a time."""
+    return keccak256_pieces(pieces(data))
+
+
+def keccak256_pieces(parts: Iterable[bytes | memoryview]) -> bytes:
+    """The same of pieces that are joined."""
     state = keccak.new(b"")
-    for at in range(0, len(data), _PIECE):
-        state.update(bytes(data[at : at + _PIECE]))
+    for part in parts:
+        state.update(bytes(part))
     return state.digest()
 
 
@@ -120,15 +126,21 @@ def bitmap_from_indices(indices: NDArray[np.int64] | Sequence[int], dimension: i
 
 def indices_from_bitmap(bitmap: bytes, dimension: int, what: str = "bitmap") -> NDArray[np.int64]:
     """Ascending indices of the set bits. Raises Malformed: another length, spare bits that are set."""
-    if len(bitmap) != (dimension + 7) // 8:
-        raise Malformed(f"{what}: expected {(dimension + 7) // 8} bytes for {dimension} bits, got {len(bitmap)}")
+    indices, found = np.empty(count_bits(bitmap, dimension, what), dtype=np.int64), 0
     data = np.frombuffer(bitmap, dtype=np.uint8)
-    if dimension % 8 and data[-1] >> dimension % 8:
-        raise Malformed(f"{what}: spare bits are set")
-    indices, found = np.empty(int(np.bitwise_count(data).sum(dtype=np.int64)), dtype=np.int64), 0
     for at in range(0, len(data), _PIECE):
         part = np.flatnonzero(np.unpackbits(data[at : at + _PIECE], bitorder="little"))
         indices[found : found + len(part)] = part
         indices[found : found + len(part)] += 8 * at
         found += len(part)
     return indices
+
+
+def count_bits(bitmap: Bytes, dimension: int, what: str = "bitmap") -> int:
+    """How many bits are set, a piece at a time. Raises Malformed as `indices_from_bitmap`."""
+    if len(bitmap) != (dimension + 7) // 8:
+        raise Malformed(f"{what}: expected {(dimension + 7) // 8} bytes for {dimension} bits, got {len(bitmap)}")
+    if dimension % 8 and bitmap[len(bitmap) - 1 :][0] >> dimension % 8:
+        raise Malformed(f"{what}: spare bits are set")
+    counts = (np.bitwise_count(np.frombuffer(piece, dtype=np.uint8)) for piece in pieces(bitmap))
+    return sum(int(count.sum(dtype=np.int64)) for count in counts)

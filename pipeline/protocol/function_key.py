@@ -6,9 +6,11 @@ from typing import Any
 import msgspec
 
 from pipeline.errors import Malformed
-from pipeline.protocol.encodings import from_hex, keccak256, scalar_from_hex, to_hex
+from pipeline.protocol.encodings import from_hex, keccak256_of, scalar_from_hex, to_hex
+from pipeline.protocol.file_bytes import Bytes
+from pipeline.protocol.msgpack_file import joined, message_parts, read_message
 from pipeline.protocol.signing import digest_of
-from pipeline.protocol.strict import convert, read_json, read_msgpack, write_msgpack
+from pipeline.protocol.strict import convert, read_json
 from pipeline.protocol.submission import Header
 
 
@@ -93,31 +95,36 @@ class KeyRequest:
 class FunctionKey:
     """k_g = sum over miners of r_g, for one request, signed by the publisher."""
 
-    #: 32 big-endian bytes each, g = 0 .. G-1.
-    key: bytes
+    #: 32 big-endian bytes each, g = 0 .. G-1; they may lie on disk.
+    key: Bytes
     #: Kind `key`, over `body`.
     signature: str
 
     @property
     def key_hash(self) -> str:
         """keccak256 of the key."""
-        return to_hex(keccak256(self.key))
+        return to_hex(keccak256_of(self.key))
 
     def body(self, request: KeyRequest) -> dict[str, Any]:
         """The signed part: which request this key answers."""
         return key_body(request, self.key_hash)
 
+    @property
+    def parts(self) -> list[Bytes]:
+        """The msgpack answer in parts."""
+        return message_parts({"key": self.key, "signature": self.signature})
+
     def encode(self) -> bytes:
-        """The msgpack answer."""
-        return write_msgpack({"key": self.key, "signature": self.signature})
+        """All of it in memory."""
+        return joined(self.parts)
 
     @classmethod
-    def decode(cls, data: bytes) -> "FunctionKey":
-        """Reads the msgpack answer. Raises Malformed."""
-        body = read_msgpack(data)
+    def decode(cls, data: Bytes) -> "FunctionKey":
+        """Reads the msgpack answer; of one in a file the key stays there. Raises Malformed."""
+        body = read_message(data)
         if (
             not isinstance(body, dict)
-            or not isinstance(body.get("key"), bytes)
+            or not isinstance(body.get("key"), Bytes)
             or not isinstance(body.get("signature"), str)
         ):
             raise Malformed("function key: expected {key: bin, signature}")

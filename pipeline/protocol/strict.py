@@ -9,6 +9,7 @@ import binascii
 import json
 import math
 import re
+from collections.abc import Mapping
 from typing import Any, TypeVar
 
 import msgpack
@@ -34,19 +35,17 @@ def read_json(data: bytes | str) -> Any:
         value = json.loads(text, object_pairs_hook=_unique, parse_constant=_no_constant, parse_int=_safe_int)
     except (ValueError, RecursionError) as error:
         raise Malformed(f"not valid JSON: {error}") from None
-    _check(value, MAX_DEPTH)
+    check_value(value, MAX_DEPTH)
     return value
 
 
 def read_msgpack(data: bytes) -> Any:
     """Parses strict msgpack. Raises Malformed with the reason."""
     try:
-        value = msgpack.unpackb(
-            data, raw=False, strict_map_key=True, object_pairs_hook=_unique, ext_hook=_no_extension, timestamp=0
-        )
+        value = msgpack.unpackb(data, **MSGPACK_RULES)
     except (ValueError, msgpack.exceptions.UnpackException, RecursionError) as error:
         raise Malformed(f"not valid msgpack: {error}") from None
-    _check(value, MAX_DEPTH)
+    check_value(value, MAX_DEPTH)
     return value
 
 
@@ -107,15 +106,16 @@ def _no_extension(code: int, _data: bytes) -> Any:
     raise ValueError(f"msgpack extension type {code} is not allowed")
 
 
-def _check(value: Any, depth: int) -> None:
+def check_value(value: Any, depth: int) -> None:
+    """Raises Malformed for what a message may not hold; `depth`: levels that it may have."""
     if depth < 0:
         raise Malformed(f"nested deeper than {MAX_DEPTH}")
     if isinstance(value, dict):
         for item in value.values():
-            _check(item, depth - 1)
+            check_value(item, depth - 1)
     elif isinstance(value, list):
         for item in value:
-            _check(item, depth - 1)
+            check_value(item, depth - 1)
     elif isinstance(value, bool) or value is None or isinstance(value, bytes):
         return
     elif isinstance(value, int):
@@ -131,3 +131,13 @@ def _check(value: Any, depth: int) -> None:
             raise Malformed("a text that is not valid Unicode") from None
     else:
         raise Malformed(f"a value of type {type(value).__name__} is not allowed")
+
+
+#: How msgpack is read: everywhere alike.
+MSGPACK_RULES: Mapping[str, Any] = {
+    "raw": False,
+    "strict_map_key": True,
+    "object_pairs_hook": _unique,
+    "ext_hook": _no_extension,
+    "timestamp": 0,
+}

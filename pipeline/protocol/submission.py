@@ -15,8 +15,11 @@ from pipeline.protocol.encodings import (
     point33_from_public_key,
     scalar_from_hex,
 )
+from pipeline.protocol.file_bytes import Bytes, FileBytes
+from pipeline.protocol.json_file import read_json_file
+from pipeline.protocol.msgpack_file import joined, message_parts, read_message
 from pipeline.protocol.signing import digest_of
-from pipeline.protocol.strict import bytes_from_base64, convert, read_json, read_msgpack, write_msgpack
+from pipeline.protocol.strict import bytes_from_base64, convert, read_json
 
 MSGPACK, JSON = "application/msgpack", "application/json"
 
@@ -116,18 +119,19 @@ class Header:
 
 @dataclass(frozen=True, kw_only=True)
 class Submission:
-    """A header with its signature and its two bodies."""
+    """A header with its signature and its two bodies, which may lie on disk."""
 
     header: Header
     #: 65 bytes in hex, kind `submission`, over the header.
     signature: str
     #: points32 of U_0 .. U_G.
-    ciphertext: bytes
+    ciphertext: Bytes
     #: Bitmap of the coordinates that the miner would like next, or None.
-    wish: bytes | None
+    wish: Bytes | None
 
-    def encode(self) -> bytes:
-        """The msgpack body of `submit-update`; the same bytes for the same submission."""
+    @property
+    def parts(self) -> list[Bytes]:
+        """The msgpack body of `submit-update` in parts; the same bytes for the same submission."""
         body: dict[str, Any] = {
             "header": self.header.document,
             "signature": self.signature,
@@ -135,24 +139,31 @@ class Submission:
         }
         if self.wish is not None:
             body["wish"] = self.wish
-        return write_msgpack(body)
+        return message_parts(body)
+
+    def encode(self) -> bytes:
+        """All of it in memory."""
+        return joined(self.parts)
 
     def encode_json(self) -> dict[str, Any]:
         """The JSON form, bins as base64."""
         body: dict[str, Any] = {
             "header": self.header.document,
             "signature": self.signature,
-            "ciphertext": base64.b64encode(self.ciphertext).decode(),
+            "ciphertext": base64.b64encode(self.ciphertext[:]).decode(),
         }
         if self.wish is not None:
-            body["wish"] = base64.b64encode(self.wish).decode()
+            body["wish"] = base64.b64encode(self.wish[:]).decode()
         return body
 
     @classmethod
-    def decode(cls, data: bytes, content_type: str = MSGPACK) -> "Submission":
-        """Reads a body of either content type; the caller has bounded its size (`max_bytes`). Raises Malformed."""
+    def decode(cls, data: Bytes, content_type: str = MSGPACK) -> "Submission":
+        """Reads a body of either content type; the caller has bounded its size (`max_bytes`). Raises Malformed.
+
+        Of a body in a file, ciphertext and wish stay there.
+        """
         kind: Literal["msgpack", "json"] = "json" if content_type.split(";")[0].strip() == JSON else "msgpack"
-        body = read_json(data) if kind == "json" else read_msgpack(data)
+        body = read_json_file(data) if kind == "json" else read_message(data)
         if not isinstance(body, dict):
             raise Malformed("submission: expected a map")
         signature = body.get("signature")
@@ -202,9 +213,9 @@ def _point33(text: str, what: str) -> bytes:
     return checked_point33(from_hex(text, 33, what), what).format()
 
 
-def _bin(value: Any, kind: Literal["msgpack", "json"], what: str) -> bytes:
+def _bin(value: Any, kind: Literal["msgpack", "json"], what: str) -> Bytes:
     if kind == "json" and isinstance(value, str):
         return bytes_from_base64(value, what)
-    if kind == "msgpack" and isinstance(value, bytes):
+    if isinstance(value, FileBytes) or (kind == "msgpack" and isinstance(value, bytes)):
         return value
     raise Malformed(f"submission: {what} is missing or of another type")

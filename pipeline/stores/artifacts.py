@@ -6,12 +6,11 @@ every read. In a local folder a durable write reaches the disk before `put` retu
 
 import hashlib
 import io
-import mmap
 import os
 import re
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -22,6 +21,7 @@ from fsspec.implementations.local import LocalFileSystem
 from numpy.typing import NDArray
 
 from pipeline.errors import Corrupt, Retryable
+from pipeline.protocol.file_bytes import FileBytes
 
 _CHUNK = 4 * 1024 * 1024
 _PARTIAL = ".partial-"
@@ -51,7 +51,7 @@ class ArtifactStore:
         self._away = _errors_of(self._fs.protocol)
         self._scratch = scratch
         # digest -> the file that was verified under it.
-        self._mapped: dict[str, tuple[int, ...]] = {}
+        self._known: dict[str, tuple[int, ...]] = {}
 
     def put(self, data: bytes, *, durable: bool = False) -> str:
         """Stores bytes and returns their digest. Raises Retryable when the disk is full or the store is away."""
@@ -139,24 +139,30 @@ class ArtifactStore:
             partial.unlink(missing_ok=True)
         return local
 
-    def mapped(self, digest: str) -> memoryview:
-        """The digest's bytes mapped from a local file, read-only: what is not touched takes no memory. Raises Corrupt.
+    def opened(self, digest: str) -> FileBytes:
+        """The digest's bytes in a local file: what is not read takes no memory. Raises Corrupt.
 
         They are verified at a process's first use and again whenever the file is another one: a slice would otherwise read
         all of a round to work on a part of it.
         """
         path = Path(self._path(digest)) if self._local else self._scratch / digest
         try:
-            known = digest in self._mapped and path.exists() and _identity(path) == self._mapped[digest]
-            if not known:
+            if not (digest in self._known and path.exists() and _identity(path) == self._known[digest]):
                 path = self.path(digest)
-            with path.open("rb") as source:
-                identity = _identity(path)
-                content = mmap.mmap(source.fileno(), 0, access=mmap.ACCESS_READ) if identity[2] else b""
+            identity, content = _identity(path), FileBytes.at(path)
         except OSError as error:
             raise Retryable(f"artifact store: {error}") from error
-        self._mapped[digest] = identity
-        return memoryview(content)
+        self._known[digest] = identity
+        return content
+
+    @contextmanager
+    def temporary(self) -> Iterator[IO[bytes]]:
+        """A file that is gone when the block ends; a `FileBytes` of it may stay. Raises Retryable."""
+        with ExitStack() as stack:
+            with _mapped(self._away):
+                self._scratch.mkdir(parents=True, exist_ok=True)
+                file = stack.enter_context(tempfile.TemporaryFile(dir=self._scratch))
+            yield file
 
     def is_whole(self, digest: str) -> bool:
         """Whether the digest's bytes are there and are its own. Raises Retryable when the store is away."""

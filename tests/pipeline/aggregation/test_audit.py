@@ -16,7 +16,7 @@ from pipeline.aggregation.audit import (
 from pipeline.curve.reference import ReferenceKernel
 from pipeline.errors import BadProof, Rejected
 from pipeline.protocol.block import Audit, Block
-from pipeline.protocol.encodings import indices_from_bitmap
+from pipeline.protocol.coordinates import Coordinates
 from pipeline.protocol.function_key import KeyRequest
 from pipeline.protocol.signing import canonical
 from tests.known_answers import CASES, NAMES, case_named, maybe_raw, raw, submissions_of, task_of
@@ -41,7 +41,7 @@ def candidate_of(case) -> Candidate:
             wishes=tuple(maybe_raw(miner["wish"]) for miner in case["miners"]),
         ),
         submissions=tuple(submissions_of(case)),
-        support=None if case["support"] is None else indices_from_bitmap(raw(case["support"]), task.dimension),
+        support=Coordinates.of(task.dimension, maybe_raw(case["support"])),
         parent=Path("none"),
     )
 
