@@ -311,10 +311,13 @@ def _send(folder: Path, url: str) -> None:
     import requests
 
     for place in range(MINERS):
-        with (folder / f"submission-{place}").open("rb") as body:
-            headers = {"Content-Type": "application/msgpack"}
-            answer = requests.post(f"{url}/aggregator/submit-update", data=body, headers=headers, timeout=_PATIENCE)
-            assert answer.status_code == 202, answer.text
+        status = 503  # while it is verified
+        while status == 503:
+            with (folder / f"submission-{place}").open("rb") as body:
+                headers = {"Content-Type": "application/msgpack"}
+                answer = requests.post(f"{url}/aggregator/submit-update", data=body, headers=headers, timeout=_PATIENCE)
+            status = answer.status_code
+        assert status == 202, answer.text
 
 
 def _started(*arguments: str) -> "subprocess.Popen[str]":
@@ -351,8 +354,8 @@ def main() -> None:
     parser.add_argument("dimensions", nargs="*", type=int, default=list(DIMENSIONS))
     parser.add_argument("--cache", type=Path, required=True, help="folder of compiled kernels (`flfleet warmup`)")
     options = parser.parse_args()
-    table = {dimension: measured(dimension, options.cache.resolve()) for dimension in options.dimensions}
-    print(json.dumps(table, indent=1))
+    for dimension in options.dimensions:
+        print(json.dumps({dimension: measured(dimension, options.cache.resolve())}), flush=True)
 
 
 if __name__ == "__main__":
