@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 
 import coincurve
 import numpy as np
+from Crypto.Hash import keccak as incremental_keccak
 from eth_hash.auto import keccak
 from numpy.typing import NDArray
 
@@ -101,7 +102,8 @@ def keccak256_of(data: Bytes) -> bytes:
 
 def keccak256_pieces(parts: Iterable[bytes | memoryview]) -> bytes:
     """The same of pieces that are joined."""
-    state = keccak.new(b"")
+    # Not eth-hash's own object: it keeps all that it was ever given.
+    state = incremental_keccak.new(digest_bits=256)
     for part in parts:
         state.update(bytes(part))
     return state.digest()

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from pipeline.errors import Corrupt, Retryable
 from pipeline.protocol.file_bytes import FileBytes
 
-_CHUNK = 4 * 1024 * 1024
+_CHUNK = 1024 * 1024
 _PARTIAL = ".partial-"
 _OURS = re.compile(r"[0-9a-f]{64}|\.partial-.*")
 
