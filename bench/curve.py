@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from bench import tenseal_rival, work
-from bench.measure import Row, least
+from bench import tenseal_rival, threads, top, work
+from bench.measure import Row, least, skip
 from bench.ports import limits
 from cli.console import log_to_stderr
 from pipeline.curve.contract import Kernel
@@ -53,6 +53,7 @@ def measured(n: int, *, quick: bool, cache_dir: Path | None) -> list[Row]:
         if best.name != "scalar":
             table += _kernel_rows(kernel("scalar", folder), reference, n // 5)
         table += [_function_key(best, n // 10), *_packed(best, n), *_curve(best, CURVE[:2] if quick else CURVE)]
+        table += [*threads.measured(n // 5, folder), *top.measured(top.N // 10 if quick else top.N)]
         return table
 
 
@@ -118,6 +119,7 @@ def _function_key(fast: Kernel, n: int) -> Row:
 def _packed(fast: Kernel, n: int) -> list[Row]:
     """The same vector of n coordinates as points of PACK coordinates each, beside CKKS."""
     if not tenseal_rival.installed():
+        skip("tenseal", "it is not installed (pip install 'flfleet[bench]')")
         return []
     points = work.values(n // PACK)
     ns = least(lambda: work.encrypt(fast, points)) / n * 1e9
@@ -154,6 +156,7 @@ def text(table: list[Row]) -> str:
         if row.peak is not None:
             others = "".join(f" ({rival} {peak / 2**20:.0f})" for rival, peak in row.peaks.items())
             size += f"  {row.peak / 2**20:.0f} MiB{others}"
+            size += "" if row.input is None else f", {row.peak / row.input:.2f} times its input"
         lines.append(f"{row.name:44}{row.ns:10.1f}{1000 / row.ns:8.2f}{limit:>8}{far:>8}  {rivals}{size}")
     if not tenseal_rival.installed():
         lines.append("tenseal is not installed: skipped")

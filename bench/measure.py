@@ -5,6 +5,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+import structlog
+
 
 def least(work: Callable[[], Any], runs: int = 3) -> float:
     """Processor seconds (all threads together, so: of one core) of the fastest of `runs` runs, after one to warm up."""
@@ -15,6 +17,11 @@ def least(work: Callable[[], Any], runs: int = 3) -> float:
         work()
         seconds.append(time.process_time() - started)
     return min(seconds)
+
+
+def skip(name: str, reason: str) -> None:
+    """Says on the log that something is not measured, and why."""
+    structlog.get_logger().warning(f"skipped: {name}", reason=reason)
 
 
 @dataclass(kw_only=True)
@@ -32,6 +39,8 @@ class Row:
     #: Most bytes allocated at once, and those of each rival, where that is the point.
     peak: int | None = None
     peaks: dict[str, int] = field(default_factory=dict)
+    #: Bytes of what it works on, where memory is measured against it.
+    input: int | None = None
 
     def as_json(self) -> dict[str, Any]:
         """The form of `flfleet bench --json`."""
@@ -47,4 +56,7 @@ class Row:
             row["bytesPerItem"] = round(self.size, 3)
         if self.peak is not None:
             row |= {"peakBytes": self.peak, "peakBytesOf": self.peaks}
+            if self.input is not None:
+                row["peakTimesInput"] = round(self.peak / self.input, 3)
+                row["peakTimesInputOf"] = {rival: round(peak / self.input, 3) for rival, peak in self.peaks.items()}
         return row
