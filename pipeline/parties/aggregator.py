@@ -2,6 +2,7 @@
 
 from pipeline.errors import Malformed, Rejected, Retryable
 from pipeline.parties.http import RefusedByParty, send
+from pipeline.protocol.file_bytes import Bytes
 from pipeline.protocol.signing import check_embedded_signature
 from pipeline.protocol.submission import MSGPACK, Receipt
 
@@ -17,8 +18,8 @@ _MEANING = {
 _UNKNOWN_ROUND = 404
 
 
-def submit(url: str, payload: bytes, *, submission_hash: str, aggregator_address: str, timeout: float) -> Receipt:
-    """POSTs a submission's msgpack bytes and returns the receipt, whose signature and submissionHash are checked.
+def submit(url: str, payload: Bytes, *, submission_hash: str, aggregator_address: str, timeout: float) -> Receipt:
+    """POSTs a submission's msgpack bytes (streamed, where they lie on disk) and returns the receipt, whose signature and submissionHash are checked.
 
     Raises Retryable (no answer, 404, 429, 5xx, or an answer that is not the aggregator's kind), Rejected with the aggregator's
     reasons (409, 410, 413, 422), BadSignature or Malformed for a receipt that is not its word about this submission.

@@ -6,6 +6,7 @@ in between, the same bytes follow, which the aggregator answers with the same re
 
 from pipeline.errors import Corrupt, Misconfigured
 from pipeline.parties.aggregator import submit
+from pipeline.protocol.file_bytes import FileBytes, pieces
 from pipeline.protocol.signing import canonical
 from pipeline.protocol.strict import read_json
 from pipeline.protocol.submission import Header, Submission
@@ -41,30 +42,34 @@ def run(job: Job) -> Output:
     )
 
 
-def _payload(job: Job) -> tuple[str, bytes, Header]:
-    """The bytes to send, their digest, which is part of the run when this returns, and their header."""
+def _payload(job: Job) -> tuple[str, FileBytes, Header]:
+    """The bytes to send, which stay on disk, their digest, which is part of the run when this returns, and their header."""
     noted = job.inputs.get("payload")
     if noted is not None:
         try:
             # What may be out holds all that it was made of: a header that was damaged since does not matter any more.
-            payload = job.artifacts.get(noted)
+            payload = job.artifacts.opened(noted)
             return noted, payload, Submission.decode(payload).header
         except Corrupt:
             # Nothing in a submission is random once its header stands (signatures are RFC 6979's): the same bytes come out.
             header = _header(job)
-            return noted, _sign(job, header, expected=noted), header
+            if _sign(job, header) != noted:
+                raise Corrupt(
+                    f"artifact {noted} (the submission that may be out) is damaged and does not come out alike again"
+                ) from None
+            return noted, job.artifacts.opened(noted), header
     header = _header(job)
-    payload = _sign(job, header)
-    digest = job.artifacts.put(payload, durable=True)
+    digest = _sign(job, header)
     job.note("payload", digest)
-    return digest, payload, header
+    return digest, job.artifacts.opened(digest), header
 
 
 def _header(job: Job) -> Header:
     return Header.from_document(read_json(job.artifacts.get(_input(job, "header"))))
 
 
-def _sign(job: Job, header: Header, *, expected: str | None = None) -> bytes:
+def _sign(job: Job, header: Header) -> str:
+    """Stores the bytes of the submission, piece by piece; their digest."""
     if job.secret_key is None:
         raise Misconfigured(f"the submit pool must hold the key of {job.identity.address}; see `flfleet doctor`")
     key = job.secret_key()
@@ -72,18 +77,14 @@ def _sign(job: Job, header: Header, *, expected: str | None = None) -> bytes:
         raise Misconfigured(
             f"the key of {job.identity.name} is {key.address}'s; this run was encrypted by {header.miner}"
         )
-    wish = job.artifacts.get(job.inputs["wish"]) if "wish" in job.inputs else None
-    payload = Submission(
+    wish = job.artifacts.opened(job.inputs["wish"]) if "wish" in job.inputs else None
+    submission = Submission(
         header=header,
         signature=key.sign("submission", header.document),
-        ciphertext=job.artifacts.get(_input(job, "ciphertext")),
+        ciphertext=job.artifacts.opened(_input(job, "ciphertext")),
         wish=wish,
-    ).encode()
-    if expected is not None and job.artifacts.put(payload, durable=True) != expected:
-        raise Corrupt(
-            f"artifact {expected} (the submission that may be out) is damaged and does not come out alike again"
-        )
-    return payload
+    )
+    return job.artifacts.put_pieces(pieces(*submission.parts), durable=True)
 
 
 def _input(job: Job, name: str) -> str:
