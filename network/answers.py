@@ -102,12 +102,9 @@ async def body(request: Request, most: int) -> bytes:
 
 
 async def body_into(file: IO[bytes], request: Request, most: int) -> FileBytes:
-    """A body of at most `most` bytes, written to an open, empty file as it comes. Raises TooLarge, Retryable."""
+    """A body of at most `most` bytes, written to an open, empty file as it comes. Raises TooLarge."""
     async for chunk in chunks(request, most):
-        try:
-            file.write(chunk)
-        except OSError as error:
-            raise Retryable(f"the body cannot be kept: {error}") from error
+        file.write(chunk)
     return FileBytes.of(file)
 
 

@@ -1,9 +1,10 @@
 """The miner's half: from small integers to a ciphertext and a header with its proof (PROTOCOL.md sections 4 and 5)."""
 
+import io
 import secrets
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
@@ -13,16 +14,17 @@ from pipeline.curve.generators import H
 from pipeline.nddfe.context import context_of, stream_key
 from pipeline.nddfe.keystream import masks, weights
 from pipeline.nddfe.mask_sum import chunks, mask_sum, weights_key
-from pipeline.nddfe.packing import Values
+from pipeline.nddfe.packing import Groups
 from pipeline.nddfe.proof import prove
 from pipeline.protocol.encodings import (
     PROTOCOL,
     address_of,
-    keccak256,
+    keccak256_of,
     public_key_text,
     scalar_to_hex,
     to_hex,
 )
+from pipeline.protocol.file_bytes import Bytes, FileBytes
 from pipeline.protocol.signing import SecretKey, digest_of
 from pipeline.protocol.task import Task
 
@@ -51,28 +53,30 @@ class Encryption:
     #: The header with `proof`.
     header: dict[str, Any]
     #: points32 of U_0 .. U_G.
-    ciphertext: bytes
+    ciphertext: Bytes
 
 
 def encrypt(
     kernel: Kernel,
     task: Task,
     miner_key: bytes,
-    packed: Values,
+    packed: Groups,
     *,
     score_commit: bytes,
-    wish: bytes | None,
+    wish: Bytes | None,
     randomness: Randomness,
+    into: IO[bytes] | None = None,
 ) -> Encryption:
     """Encrypts the groups m_0 .. m_(G-1) (`packing.pack`) for a task, under public keys only (`miner_key`: point33).
 
-    Raises ValueError where a group is beyond 2^40.
+    `into`: an open, empty file in which the ciphertext then stays; None: in memory. Raises ValueError where a group is beyond 2^40.
     """
     e = SecretKey(randomness.ephemeral.to_bytes(32, "big"))
     context = context_of(task, miner_key, e.point33)
     tp = stream_key("tp", e.shared_point33(task.publisher_key), context)
     agg = stream_key("agg", e.shared_point33(task.aggregator_key), context)
-    ciphertext = _points32(kernel, _points(kernel, task.publisher_key, packed, randomness.blinding, tp, agg))
+    points = _points(kernel, task.publisher_key, packed, randomness.blinding, tp, agg)
+    ciphertext = _points32(kernel, points, len(packed) + 1, into)
 
     header: dict[str, Any] = {
         "protocol": PROTOCOL,
@@ -82,11 +86,11 @@ def encrypt(
         "miner": address_of(miner_key),
         "minerPublicKey": public_key_text(miner_key),
         "maskKey": to_hex(e.point33),
-        "ciphertextHash": to_hex(keccak256(ciphertext)),
+        "ciphertextHash": to_hex(keccak256_of(ciphertext)),
         "scoreCommit": to_hex(score_commit),
     }
     if wish is not None:
-        header["wishHash"] = to_hex(keccak256(wish))
+        header["wishHash"] = to_hex(keccak256_of(wish))
 
     h0 = digest_of("statement", header)
     a = (mask_sum(kernel, tp, h0, len(packed)) + mask_sum(kernel, agg, h0, len(packed))) % Q
@@ -97,7 +101,7 @@ def encrypt(
 
 
 def _points(
-    kernel: Kernel, publisher_key: bytes, packed: Values, blinding: int, tp: bytes, agg: bytes
+    kernel: Kernel, publisher_key: bytes, packed: Groups, blinding: int, tp: bytes, agg: bytes
 ) -> Iterator[Points]:
     """U_0 .. U_G in chunks."""
     groups = len(packed)
@@ -114,17 +118,20 @@ def _points(
             yield points
 
 
-def _points32(kernel: Kernel, parts: Iterator[Points]) -> bytes:
-    """points32 of all points: a chunk is a multiple of 8 points, so that the bits of y join without a shift."""
-    xs, bits = [], []
+def _points32(kernel: Kernel, parts: Iterator[Points], count: int, into: IO[bytes] | None) -> Bytes:
+    """points32 of `count` points: a chunk is a multiple of 8 points, so that the bits of y join without a shift."""
+    file, first = into or io.BytesIO(), 0
     for points in parts:
         data = kernel.write_points32(points)
-        xs.append(data[: 32 * len(points)])
-        bits.append(data[32 * len(points) :])
-    return b"".join(xs + bits)
+        file.seek(32 * first)
+        file.write(data[: 32 * len(points)])
+        file.seek(32 * count + first // 8)
+        file.write(data[32 * len(points) :])
+        first += len(points)
+    return file.getvalue() if isinstance(file, io.BytesIO) else FileBytes.of(file)
 
 
-def _value_sum(kernel: Kernel, statement_hash: bytes, packed: Values, blinding: int) -> int:
+def _value_sum(kernel: Kernel, statement_hash: bytes, packed: Groups, blinding: int) -> int:
     """b = sum of rho_g m_g over g = 0 .. G."""
     rho, groups = weights_key(statement_hash), len(packed)
     last = kernel.dot(weights(rho, groups, 1), words_from_ints([blinding], 4))

@@ -1,9 +1,38 @@
 """Several coordinates to a curve point, as balanced digits in base B (PROTOCOL.md sections 4 and 7)."""
 
+from dataclasses import dataclass
+from typing import Any, Protocol
+
 import numpy as np
 from numpy.typing import NDArray
 
 Values = NDArray[np.int64]
+
+
+class Groups(Protocol):
+    """m_0 .. m_(G-1): an array of them, or `Packed`."""
+
+    def __len__(self) -> int:
+        """G."""
+
+    def __getitem__(self, at: slice, /) -> Any:
+        """Some of them in a row, int64."""
+
+
+@dataclass(frozen=True)
+class Packed:
+    """`pack` of values that may lie on disk, made as it is asked for."""
+
+    values: NDArray[np.signedinteger[Any]]
+    base: int
+    size: int
+
+    def __len__(self) -> int:
+        return -(-len(self.values) // self.size)
+
+    def __getitem__(self, at: slice) -> Values:
+        start, stop, _ = at.indices(len(self))
+        return pack(self.values[start * self.size : stop * self.size], self.base, self.size)
 
 
 def pack(values: NDArray[np.signedinteger], base: int, size: int) -> Values:

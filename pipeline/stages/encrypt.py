@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 from pipeline.curve.select import kernel
 from pipeline.errors import Corrupt
 from pipeline.nddfe.encrypt import Randomness, encrypt
-from pipeline.nddfe.packing import Values, pack
+from pipeline.nddfe.packing import Packed
 from pipeline.nddfe.score import commitment
-from pipeline.protocol.encodings import from_hex, indices_from_bitmap, to_hex
+from pipeline.protocol.encodings import count_bits, from_hex, to_hex
+from pipeline.protocol.file_bytes import pieces
 from pipeline.protocol.signing import canonical
 from pipeline.protocol.strict import read_json
 from pipeline.stages.contract import Job, Output
@@ -22,25 +23,27 @@ from pipeline.stages.contract import Job, Output
 def run(job: Job) -> Output:
     """Reads `values`, `opening`, [`wish`], [`support`]; writes `header` (JSON, unsigned, with proof) and `ciphertext`."""
     task, support_size = job.task, _support_size(job)
-    made = encrypt(
-        kernel(job.settings.curve_kernel, job.settings.cache, job.settings.curve_threads),
-        task,
-        job.identity.point33,
-        _packed(job, support_size),
-        score_commit=_score_commit(job),
-        wish=job.artifacts.get(job.inputs["wish"]) if "wish" in job.inputs else None,
-        randomness=Randomness.fresh(),
-    )
+    with job.artifacts.temporary() as file:
+        made = encrypt(
+            kernel(job.settings.curve_kernel, job.settings.cache, job.settings.curve_threads),
+            task,
+            job.identity.point33,
+            _packed(job, support_size),
+            score_commit=_score_commit(job),
+            wish=job.artifacts.opened(job.inputs["wish"]) if "wish" in job.inputs else None,
+            randomness=Randomness.fresh(),
+            into=file,
+        )
     return Output(
         artifacts={
             "header": job.artifacts.put(canonical(made.header), durable=True),
-            "ciphertext": job.artifacts.put(made.ciphertext, durable=True),
+            "ciphertext": job.artifacts.put_pieces(pieces(made.ciphertext), durable=True),
         },
         figures={"points": task.groups(support_size) + 1, "ciphertextBytes": len(made.ciphertext)},
     )
 
 
-def _packed(job: Job, size: int) -> Values:
+def _packed(job: Job, size: int) -> Packed:
     """m_0 .. m_(G-1) of `values`, which must be what the task's quantisation makes: one wrong value would cost all miners a group."""
     values: NDArray[Any] = job.artifacts.get_array(job.inputs["values"])
     level = job.task.level
@@ -48,14 +51,14 @@ def _packed(job: Job, size: int) -> Values:
         raise Corrupt(f"values: expected {size} signed integers, got {values.dtype}{list(values.shape)}")
     if values.size and (values.max() > level or values.min() < -level):
         raise Corrupt(f"values: one is beyond c = {level}")
-    return pack(values, job.task.base, job.task.quantization.pack)
+    return Packed(values, job.task.base, job.task.quantization.pack)
 
 
 def _support_size(job: Job) -> int:
     """k: the bits of the support, all d coordinates where the task names none."""
     if "support" not in job.inputs:
         return job.task.dimension
-    return len(indices_from_bitmap(job.artifacts.get(job.inputs["support"]), job.task.dimension, "support"))
+    return count_bits(job.artifacts.opened(job.inputs["support"]), job.task.dimension, "support")
 
 
 def _score_commit(job: Job) -> bytes:

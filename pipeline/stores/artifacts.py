@@ -10,7 +10,7 @@ import os
 import re
 import tempfile
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -157,12 +157,13 @@ class ArtifactStore:
 
     @contextmanager
     def temporary(self) -> Iterator[IO[bytes]]:
-        """A file that is gone when the block ends; a `FileBytes` of it may stay. Raises Retryable."""
-        with ExitStack() as stack:
-            with _mapped(self._away):
-                self._scratch.mkdir(parents=True, exist_ok=True)
-                file = stack.enter_context(tempfile.TemporaryFile(dir=self._scratch))
-            yield file
+        """A file that is gone when the block ends; a `FileBytes` of it may stay. Raises Retryable, for what its disk refuses too."""
+        try:
+            self._scratch.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryFile(dir=self._scratch) as file:
+                yield file
+        except OSError as error:
+            raise Retryable(f"{self._scratch}: {error}") from error
 
     def is_whole(self, digest: str) -> bool:
         """Whether the digest's bytes are there and are its own. Raises Retryable when the store is away."""
