@@ -68,4 +68,7 @@ def run_learning(
         OUT.print(json.dumps(report), soft_wrap=True)
     else:
         OUT.print(learning_report.text(rows), soft_wrap=True, markup=False)
+    judged, missed = [row for row in rows if row.target is not None], [row for row in rows if row.misses]
+    named = "".join(f"; missed: {row.group} {row.rule}, {row.below:.2f} of {row.target:g} points" for row in missed)
+    ERR.print(f"{len(judged) - len(missed)} of {len(judged)} targets met{named}", soft_wrap=True, markup=False)
     return bool(report["ok"])
