@@ -90,7 +90,7 @@ WORKLOADS = {
     each.name: each
     for each in (
         Workload(name="mlp", data=digits, network=_registered("mlp"), test=1000, seeds=3, training=_SGD, plans=PLANS),
-        Workload(name="cnn", data=digits, network=cnn, test=1000, seeds=1, training=_SGD, plans=PLANS),
+        Workload(name="cnn", data=digits, network=cnn, test=1000, seeds=3, training=_SGD, plans=PLANS),
         Workload(
             name="tumours",
             data=tumours,

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from bench.learning import Measured
+from pipeline.errors import Misconfigured
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,10 +74,22 @@ def as_json(rows: Sequence[Line], found: Sequence[Measured]) -> dict[str, Any]:
     }
 
 
+_HEAD = "| federation | rule | rounds | seeds | accuracy | below dense | bytes a round | last round | target |"
+
+
 def text(rows: Sequence[Line]) -> str:
     """A Markdown table, as docs/accuracy.md has it."""
-    head = "| federation | rule | rounds | seeds | accuracy | below dense | bytes a round | last round | target |\n|---|---|---|---|---|---|---|---|---|"
-    return "\n".join([head, *(_text(row) for row in rows)])
+    return "\n".join([_HEAD, "|---|---|---|---|---|---|---|---|---|", *(_text(row) for row in rows)])
+
+
+def renewed(document: str, rows: Sequence[Line]) -> str:
+    """A Markdown document with this table in place of its own. Raises Misconfigured where it has none."""
+    before, head, after = document.partition(_HEAD)
+    if not head:
+        raise Misconfigured(f"the document has no table that begins with {_HEAD}")
+    lines = after.split("\n")
+    end = next((place for place, line in enumerate(lines[1:], 1) if not line.startswith("|")), len(lines))
+    return before + "\n".join([text(rows), *lines[end:]])
 
 
 def _text(row: Line) -> str:

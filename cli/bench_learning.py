@@ -17,11 +17,15 @@ def run_learning(
     *,
     every: bool,
     plot: Path | None,
+    table: Path | None,
     flwr: Path,
     install: bool,
     as_json: bool,
 ) -> bool:
-    """Prints the table, or with `as_json` one JSON object; returns whether every target is met. Raises Misconfigured."""
+    """Prints the table, or with `as_json` one JSON object; returns whether every target is met. Raises Misconfigured.
+
+    `plot`, `table`: files that get the picture, and the table in place of the one that they hold.
+    """
     log_to_stderr()
     from bench import learning, learning_report  # torch, for those who measure
     from bench.learning_cases import WORKLOADS
@@ -34,6 +38,10 @@ def run_learning(
         raise Misconfigured(f"--workloads names none; there are: {', '.join(WORKLOADS)}")
     if plot is not None and plot.suffix not in (".svg", ".png"):
         raise Misconfigured(f"--plot: expected a name that ends in .svg or .png, got {plot.name!r}")
+    if table is not None:
+        if not table.is_file():
+            raise Misconfigured(f"--table {table}: no such file")
+        learning_report.renewed(table.read_text(), [])  # before hours of work: whether it has a table
     python = python_of(flwr)
     if python is None and install:
         python = make_environment(flwr)
@@ -53,9 +61,14 @@ def run_learning(
         from bench.learning_picture import draw
 
         draw(found, plot)
+    if table is not None:
+        table.write_text(learning_report.renewed(table.read_text(), rows))
     report = learning_report.as_json(rows, found)
     if as_json:
         OUT.print(json.dumps(report), soft_wrap=True)
     else:
         OUT.print(learning_report.text(rows), soft_wrap=True, markup=False)
+    judged, missed = [row for row in rows if row.target is not None], [row for row in rows if row.misses]
+    named = "".join(f"; missed: {row.group} {row.rule}, {row.below:.2f} of {row.target:g} points" for row in missed)
+    ERR.print(f"{len(judged) - len(missed)} of {len(judged)} targets met{named}", soft_wrap=True, markup=False)
     return bool(report["ok"])

@@ -13,7 +13,7 @@ from cli.console import ERR, OUT
 from pipeline.errors import FleetError, Misconfigured
 from pipeline.learning.contact_sheet import contact_sheet
 from pipeline.learning.dataset_description import read_description
-from pipeline.learning.datasets import Dataset, open_dataset
+from pipeline.learning.datasets import Dataset, every_fault, open_dataset
 from pipeline.settings import Settings, load
 from pipeline.stores.keys import identities
 
@@ -26,7 +26,7 @@ def check_data(home: Path, name: str | None, folder: Path | None, *, as_json: bo
         OUT.print_json(json.dumps(findings))
     else:
         _print(findings)
-    return all("error" not in finding for finding in findings)
+    return not any(finding["faults"] for finding in findings)
 
 
 def show_data(home: Path, name: str, folder: Path | None, output: Path) -> None:
@@ -63,8 +63,12 @@ def _finding(place: Path, settings: Settings) -> dict[str, Any]:
     try:
         dataset = _opened(place, settings)
         names = _names(place, dataset)
+    except Misconfigured as error:
+        faults = every_fault(place)
+        reasons = faults.reasons or [str(error)]  # of the cache, not of the data
+        return {"dataset": place.name, "folder": str(place), "faults": reasons, "more_faults": faults.more}
     except FleetError as error:
-        return {"dataset": place.name, "folder": str(place), "error": str(error)}
+        return {"dataset": place.name, "folder": str(place), "faults": [str(error)], "more_faults": 0}
     counts = [int(count) for count in np.unique(dataset.everything.y, return_counts=True)[1]]
     return {
         "dataset": place.name,
@@ -75,6 +79,8 @@ def _finding(place: Path, settings: Settings) -> dict[str, Any]:
         "shape": list(dataset.shape),
         "classes": dict(zip(names, counts, strict=True)),
         "digest": dataset.digest,
+        "faults": [],
+        "more_faults": 0,
     }
 
 
@@ -87,8 +93,9 @@ def _names(place: Path, dataset: Dataset) -> list[str]:
 def _print(findings: list[dict[str, Any]]) -> None:
     table = Table("data set", "samples", "held back", "groups", "shape", "classes")
     for finding in findings:
-        if "error" in finding:
-            table.add_row(finding["dataset"], "[red]wrong[/]", "", "", "", escape(finding["error"]))
+        if finding["faults"]:
+            count = len(finding["faults"]) + finding["more_faults"]
+            table.add_row(finding["dataset"], f"[red]{count} wrong[/]", "", "", "", "see below")
             continue
         classes = ", ".join(f"{name}: {count}" for name, count in finding["classes"].items())
         shape = " x ".join(map(str, finding["shape"]))
@@ -97,3 +104,11 @@ def _print(findings: list[dict[str, Any]]) -> None:
             finding["dataset"], str(finding["samples"]), str(finding["held_back"]), groups, shape, escape(classes)
         )
     OUT.print(table)
+    for finding in findings:
+        if not finding["faults"]:
+            continue
+        OUT.print(f"\n{finding['dataset']}:", markup=False)
+        for reason in finding["faults"]:
+            OUT.print(f"  - {reason}", soft_wrap=True, markup=False, highlight=False)
+        if finding["more_faults"]:
+            OUT.print(f"  and {finding['more_faults']} more", markup=False, highlight=False)

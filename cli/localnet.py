@@ -19,6 +19,7 @@ from cli.programs import Program, party_workers, service
 from cli.task_document import Wanted, first_round, fresh_model, keep_plan, model_file
 from cli.up import run_programs
 from cli.upgrading import upgrade_own_ledger
+from pipeline.curve.select import kernel_name
 from pipeline.errors import Misconfigured
 from pipeline.protocol.task import Architecture
 from pipeline.settings import load
@@ -136,7 +137,8 @@ def plan_task(home: Path, consortium: Consortium, wanted: Wanted) -> None:
     """Keeps the plan in the publisher's ledger; the same again is no change."""
     model = fresh_model(Architecture(name="cnn", kwargs={}))
     file = model_file(model)
-    keep_plan(home, wanted, first_round(wanted, consortium, file, model.architecture, model.dimension), file)
+    kernel = kernel_name(load(home).curve_kernel)
+    keep_plan(home, wanted, first_round(wanted, consortium, file, model.architecture, model.dimension, kernel), file)
 
 
 def run_localnet(home: Path, plan: Wanted, roster: Path | int, ports: Ports, validation: Path | None) -> None:

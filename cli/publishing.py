@@ -16,6 +16,7 @@ from cli.consortium import Consortium, read_consortium, read_roster
 from cli.pilot import FlownPilot, fly_pilot
 from cli.round_plan import plan_text
 from cli.task_document import DEFAULT_TRAINING, Wanted, first_round, fresh_model, keep_plan, model_file
+from pipeline.curve.select import kernel_name
 from pipeline.errors import FleetError, Misconfigured, Rejected, Retryable
 from pipeline.learning.proposal import DEFAULT_CLIP, DEFAULT_SCALE, LEVEL, STATISTICS_CLIP
 from pipeline.nddfe.pack_choice import pack_costs
@@ -88,10 +89,10 @@ def publish(
     else:
         step, limit = quantisation(scale, clip, usual=usual_clip(model))
     wanted = replace(wanted, scale=step, clip=limit)
-    file = model_file(model)
-    document = first_round(wanted, parties, file, model.architecture, model.dimension)
+    file, kernel = model_file(model), kernel_name(settings.curve_kernel)
+    document = first_round(wanted, parties, file, model.architecture, model.dimension, kernel)
     task = Task.from_document(document | {"publishedAt": int(time.time())})
-    for note in notes(task, wanted):
+    for note in notes(task, wanted, kernel):
         ERR.print(note, soft_wrap=True)
     if dry_run:
         OUT.print(json.dumps(task.document, indent=None if as_json else 2), soft_wrap=True)
@@ -144,9 +145,9 @@ def check_recipe(training: Mapping[str, Any]) -> None:
         raise Rejected(*(f"--recipe: {problem}" for problem in found))
 
 
-def notes(task: Task, wanted: Wanted) -> list[str]:
+def notes(task: Task, wanted: Wanted, kernel: str) -> list[str]:
     """What a publisher should know of the task before it is out, each a sentence."""
-    costs = {cost.pack: cost.total for cost in pack_costs(task.max_miners, task.level)}
+    costs = {cost.pack: cost.total for cost in pack_costs(task.max_miners, task.level, kernel)}
     pack = task.quantization.pack
     found = [
         (
@@ -156,7 +157,7 @@ def notes(task: Task, wanted: Wanted) -> list[str]:
         (
             f"c = {task.level} (clip {task.quantization.clip:g}, scale {task.quantization.scale}), {pack} coordinates a point: "
             f"{33 * task.groups(task.dimension):,} bytes a miner in round 1; about {costs[pack]:.2f} us a coordinate of "
-            f"everybody's time (the next larger pack: {f'{costs[pack + 1]:.2f} us' if pack + 1 in costs else 'not allowed'})"
+            f"everybody's time with the kernel {kernel} (the next larger pack: {f'{costs[pack + 1]:.2f} us' if pack + 1 in costs else 'not allowed'})"
         ),
     ]
     least = min(ceil_ratio(share, task.dimension) for share in wanted.shares)

@@ -62,12 +62,15 @@ def model_file(model: "Model") -> bytes:
 
 
 def first_round(
-    wanted: Wanted, parties: Consortium, model: bytes, architecture: Architecture, dimension: int
+    wanted: Wanted, parties: Consortium, model: bytes, architecture: Architecture, dimension: int, kernel: str
 ) -> dict[str, Any]:
-    """The document that `tasks.publishing.plan` keeps: round 1 without publishedAt and signature."""
+    """The document that `tasks.publishing.plan` keeps: round 1 without publishedAt and signature.
+
+    `kernel`: by whose costs the pack is chosen, where none is wanted.
+    """
     most = len(parties.miners)
     level = Quantization(scale=wanted.scale, clip=wanted.clip, pack=1).level
-    cheapest = choose_pack(most, level)
+    cheapest = choose_pack(most, level, kernel)
     # Where no pack is allowed at all, the check of the task says why.
     pack = wanted.pack or (cheapest.pack if cheapest else 1)
     document: dict[str, Any] = {

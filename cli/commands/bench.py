@@ -106,6 +106,9 @@ def bench_learning(
         "learning-results"
     ),
     plot: Annotated[Path | None, typer.Option(help="Draw accuracy over bytes sent: an .svg or .png.")] = None,
+    table: Annotated[
+        Path | None, typer.Option(help="Put the table into this Markdown file, in place of the one it has.")
+    ] = None,
     flwr: Annotated[
         Path | None, typer.Option(help="Folder of an environment with flwr; default: flwr beside the results.")
     ] = None,
@@ -130,6 +133,7 @@ def bench_learning(
         home,
         every=encrypt is Encrypt.EVERY,
         plot=plot,
+        table=table,
         flwr=flwr or results / "flwr",
         install=install_flwr,
         as_json=json,

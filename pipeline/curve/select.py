@@ -28,6 +28,15 @@ def kernel(name: str = "auto", cache_dir: Path | None = None, threads: int = 1) 
     return BatchKernel(name, cache_dir, threads)
 
 
+def kernel_name(setting: str) -> str:
+    """What a setting's kernel is called, without making it. Raises Misconfigured for what cannot run here."""
+    if setting == "reference":
+        return setting
+    from pipeline.curve.fast.processor import choose
+
+    return choose(setting)
+
+
 def warmup(cache_dir: Path, name: str = "auto") -> dict[str, str | int | float]:
     """Compiles the kernel and makes the table of logarithms in `cache_dir`, for images and deploys.
 

@@ -18,12 +18,14 @@ augmentation = [{name = "RandFlip", kwargs = {spatial_axis = 1}}]   # in place o
 
 import math
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
 import msgspec
 
 from pipeline.errors import Misconfigured
+from pipeline.learning.faults import Faults
 from pipeline.protocol.task import Training, Transform
 
 FILE_NAME = "dataset.toml"
@@ -68,8 +70,12 @@ class Description(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
         return len(self.class_names) if self.class_names is not None else self.classes
 
 
-def read_description(folder: Path) -> Description:
-    """Reads a data set's `dataset.toml`; without one, nothing is described. Raises Misconfigured, naming the member."""
+def read_description(folder: Path, faults: Faults | None = None) -> Description:
+    """Reads a data set's `dataset.toml`; without one, nothing is described. What is wrong is told, and raised as Misconfigured without `faults`.
+
+    Members that are wrong are left out of what is returned. Raises Misconfigured for a file that is no TOML.
+    """
+    faults = faults or Faults()
     path = folder / FILE_NAME
     try:
         text = path.read_text()
@@ -78,41 +84,47 @@ def read_description(folder: Path) -> Description:
     except (OSError, UnicodeDecodeError) as error:
         raise Misconfigured(f"{path} cannot be read: {error}") from None
     try:
-        description = msgspec.convert(tomllib.loads(text), Description, strict=True)
+        members = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
-        raise Misconfigured(f"{path} is not valid TOML: {error}") from None
-    except msgspec.ValidationError as error:
-        raise Misconfigured(f"{path}: {error}") from None
-    for problem in _problems(description):
-        raise Misconfigured(f"{path}: {problem}")
-    return description
+        raise Misconfigured(f"{path} is not valid TOML: {error}; mend that line") from None
+    sound = {}
+    for name, value in members.items():
+        try:
+            msgspec.convert({name: value}, Description, strict=True)
+        except msgspec.ValidationError as error:
+            faults.tell(f"{path}: {error}; mend or remove it")
+        else:
+            sound[name] = value
+    for name, problem in _problems(msgspec.convert(sound, Description, strict=True)):
+        faults.tell(f"{path}: {problem}")
+        sound.pop(name, None)
+    return msgspec.convert(sound, Description, strict=True)
 
 
-def _problems(description: Description) -> list[str]:
-    found = []
+def _problems(description: Description) -> Iterator[tuple[str, str]]:
+    """(member, what it must be)."""
     if description.shape is not None and (not description.shape or min(description.shape) < 1):
-        found.append("shape must be a list of positive integers")
+        yield "shape", "shape must be a list of positive integers"
     if description.classes is not None and description.classes < 1:
-        found.append("classes must be at least 1")
+        yield "classes", "classes must be at least 1"
     if description.validation_share is not None and not 0 <= description.validation_share < 1:
-        found.append("validation_share must be from 0 to below 1")
-    mean, std = _numbers(description.mean), _numbers(description.std)
-    if not mean or not std or not all(map(math.isfinite, mean + std)) or min(std) <= 0:
-        found.append("mean must be finite and std above 0")
+        yield "validation_share", "validation_share must be from 0 to below 1"
+    for name, numbers in (("mean", _numbers(description.mean)), ("std", _numbers(description.std))):
+        if not numbers or not all(map(math.isfinite, numbers)) or (name == "std" and min(numbers) <= 0):
+            yield name, "mean must be finite and std above 0"
     names = description.class_names
     if names is not None and (not names or len(set(names)) != len(names)):
-        found.append("class_names must be distinct names")
+        yield "class_names", "class_names must be distinct names"
     elif names is not None and description.classes not in (None, len(names)):
-        found.append(f"classes is {description.classes}, but class_names are {len(names)}")
+        yield "classes", f"classes is {description.classes}, but class_names are {len(names)}; leave classes out"
     if description.size is not None and not 1 <= min(description.size) <= max(description.size) <= _LARGEST_SIDE:
-        found.append(f"size must be [height, width], each from 1 to {_LARGEST_SIDE}")
+        yield "size", f"size must be [height, width], each from 1 to {_LARGEST_SIDE}"
     if description.window is not None and not (
         all(map(math.isfinite, description.window)) and description.window[1] >= 1
     ):
-        found.append("window must be [centre, width], the width at least 1")
+        yield "window", "window must be [centre, width], the width at least 1"
     if description.features is not None and len(set(description.features)) != max(1, len(description.features)):
-        found.append("features must be distinct columns")
-    return found
+        yield "features", "features must be distinct columns"
 
 
 def _numbers(value: float | list[float]) -> list[float]:

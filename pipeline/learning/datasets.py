@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from pipeline.errors import Misconfigured, Retryable
 from pipeline.learning.catalogue import class_count, misfit
 from pipeline.learning.dataset_description import Description, read_description
+from pipeline.learning.faults import EveryFault, Faults
 from pipeline.learning.readers import list_samples
 from pipeline.learning.sample_files import SampleFiles, check_classes, digest, read_samples
 from pipeline.protocol.task import Architecture
@@ -81,12 +82,9 @@ def open_dataset(
     Retryable where the cache cannot be written.
     """
     folder = data / name
-    description = read_description(folder)
-    files = list_samples(folder, description)
-    if description.class_count is not None:
-        check_classes(files, description.class_count, "dataset.toml")
+    description, files = _listed(folder, Faults())
     if architecture is not None:
-        check_classes(files, class_count(architecture), "the task's model")
+        check_classes(files, class_count(architecture), "the task's model", Faults())
     found = digest(files, description)
     x, y = _cached(files, description, cache / "datasets", found)
     if architecture is not None and (problem := misfit(architecture, x.shape[1:])):
@@ -101,6 +99,27 @@ def open_dataset(
         groups=None if files.groups is None else len(set(files.groups)),
         description=description,
     )
+
+
+def every_fault(folder: Path) -> EveryFault:
+    """All that is wrong with a data set for whatever model, by the readers that `open_dataset` stops at the first fault of.
+
+    Reads every sample and keeps nothing.
+    """
+    faults = EveryFault()
+    with faults.told():
+        description, files = _listed(folder, faults)
+        for _ in read_samples(files, description, faults):
+            pass
+    return faults
+
+
+def _listed(folder: Path, faults: Faults) -> tuple[Description, SampleFiles]:
+    description = read_description(folder, faults)
+    files = list_samples(folder, description, faults)
+    if description.class_count is not None:
+        check_classes(files, description.class_count, "dataset.toml", faults)
+    return description, files
 
 
 def held_back(names: Sequence[str], share: float) -> NDArray[np.bool_]:
@@ -131,7 +150,7 @@ def _write(files: SampleFiles, description: Description, folder: Path, ready: Pa
     partial = Path(tempfile.mkdtemp(dir=folder, prefix=".partial-"))
     try:
         x: NDArray[np.float32] | None = None
-        for row, sample in enumerate(read_samples(files, description)):
+        for row, sample in enumerate(read_samples(files, description, Faults())):
             if x is None:
                 shape = (len(files.names), *sample.shape)
                 x = np.lib.format.open_memmap(partial / "x.npy", mode="w+", dtype=np.float32, shape=shape)

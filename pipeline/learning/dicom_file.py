@@ -53,11 +53,13 @@ def _read(path: Path, tags: list[str] | None = None) -> "Dataset":
         import pydicom
         from pydicom.errors import InvalidDicomError
     except ImportError:
-        raise Misconfigured(f"{path}: DICOM needs pydicom: pip install 'flfleet[dicom]'") from None
+        raise Misconfigured(f"{path.parent}: DICOM needs pydicom: pip install 'flfleet[dicom]'") from None
     try:
         return pydicom.dcmread(path, specific_tags=tags, stop_before_pixels=tags is not None)
     except (InvalidDicomError, OSError, ValueError, EOFError, KeyError, NotImplementedError) as error:
-        raise Misconfigured(f"{path} is no readable DICOM file: {str(error)[:200]}") from None
+        raise Misconfigured(
+            f"{path} is no readable DICOM file: {str(error)[:200]}; export it anew, or remove it (and its label)"
+        ) from None
 
 
 def _windowed(values: NDArray[np.float64], dataset: "Dataset", description: Description) -> NDArray[np.float64]:
@@ -96,7 +98,9 @@ def _scaled(image: NDArray[np.float32], description: Description, path: Path) ->
     if description.size is None:
         return image
     if image.ndim > 3:
-        raise Misconfigured(f"{path}: has {image.shape[1]} frames, and size of dataset.toml scales single images only")
+        raise Misconfigured(
+            f"{path}: has {image.shape[1]} frames, and size of dataset.toml scales single images only; leave size out"
+        )
     from PIL import Image
 
     from pipeline.learning.image_file import scaled

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from pipeline.errors import Malformed, Misconfigured
 from pipeline.learning.dataset_description import FILE_NAME, Description
 from pipeline.learning.dicom_file import load_dicom, patient_of
+from pipeline.learning.faults import Faults
 from pipeline.learning.image_file import load_image
 from pipeline.learning.sample_files import SampleFiles, file_hash
 from pipeline.protocol.strict import read_json
@@ -34,9 +35,14 @@ def load_npy(path: Path, _description: Description) -> NDArray[Any]:
         with path.open("rb") as file:
             array: NDArray[Any] = np.lib.format.read_array(file, allow_pickle=False)
     except (ValueError, EOFError, OSError) as error:
-        raise Misconfigured(f"{path} is no readable .npy array (pickled ones are not opened): {error}") from None
+        raise Misconfigured(
+            f"{path} is no readable .npy array (pickled ones are not opened): {error}; save it anew, or remove it (and its label)"
+        ) from None
     if array.dtype.kind not in "fiub" or array.ndim == 0 or array.size == 0:
-        raise Misconfigured(f"{path} holds {array.dtype} of shape {array.shape}, expected an array of real numbers")
+        raise Misconfigured(
+            f"{path} holds {array.dtype} of shape {array.shape}, expected an array of real numbers; convert it, or remove "
+            "it (and its label)"
+        )
     return array
 
 
@@ -63,10 +69,14 @@ class FilePerSample(SampleFiles):
         """Images and scans have theirs last; an array may have them anywhere."""
         return None if any(path.suffix.lower() == ".npy" for path in self.paths) else "last"
 
-    def stored(self) -> Iterator[tuple[Path, NDArray[Any]]]:
+    def stored(self, faults: Faults) -> Iterator[tuple[Path, NDArray[Any]]]:
         """By each file's ending."""
         for path in self.paths:
-            yield path, FORMATS[path.suffix.lower()](path, self.description)
+            array: NDArray[Any] | None = None
+            with faults.told():
+                array = FORMATS[path.suffix.lower()](path, self.description)
+            if array is not None:
+                yield path, array
 
     def content_hashes(self) -> Iterator[str]:
         """Of every file."""
@@ -78,69 +88,100 @@ def has_class_folders(folder: Path) -> bool:
     return not (folder / "images").is_dir() and bool(_class_folders(folder))
 
 
-def list_labelled(folder: Path, description: Description) -> FilePerSample:
-    """The layout with `labels.json`. Raises Misconfigured: images or labels missing, a file without a label or the reverse."""
+def list_labelled(folder: Path, description: Description, faults: Faults) -> FilePerSample:
+    """The layout with `labels.json`. Told: a file without a label or the reverse. Raises Misconfigured: no images at all."""
     images, labels_path = folder / "images", folder / "labels.json"
+    labels: dict[str, int] | None = None
+    with faults.told():
+        labels = _read_labels(labels_path, faults)
     if not images.is_dir():
         raise Misconfigured(f"{images} is missing; a data set holds {LAYOUTS}")
-    labels = _read_labels(labels_path)
-    files = _by_name(images, _samples_in(images))
+    files = _by_name(images, _samples_in(images), faults)
     if not files:
-        raise Misconfigured(f"{images} is empty: it holds no {', '.join(f'*{ending}' for ending in FORMATS)}")
-    if unlabelled := [name for name in files if name not in labels]:
-        raise Misconfigured(f"{labels_path} has no label for {listed(unlabelled)}")
-    if len(labels) > len(files):
-        raise Misconfigured(f"{images} has no file for the label(s) {listed([x for x in labels if x not in files])}")
-    names = sorted(files)
+        raise Misconfigured(
+            f"{images} is empty: it holds no {', '.join(f'*{ending}' for ending in FORMATS)}; put the samples there"
+        )
+    if labels is not None:
+        for name, path in files.items():
+            if name not in labels:
+                faults.tell(f"{labels_path} has no label for {name!r} ({path.name}); add it, or remove the file")
+        for name in labels:
+            if name not in files:
+                faults.tell(
+                    f"{images} has no file for the label {name!r}; add it, or remove the label from labels.json"
+                )
+    names, known = sorted(files), labels or {}
     return _made(
-        folder, names, [labels[name] for name in names], [files[name] for name in names], labels_path, description
+        folder,
+        names,
+        [known.get(name, -1) for name in names],
+        [files[name] for name in names],
+        labels_path,
+        description,
+        faults,
     )
 
 
-def list_class_folders(folder: Path, description: Description) -> FilePerSample:
-    """The layout with a folder for every class. Raises Misconfigured: a folder that names no class, two files of one name."""
+def list_class_folders(folder: Path, description: Description, faults: Faults) -> FilePerSample:
+    """The layout with a folder for every class. Told: a folder that names no class, two files of one name."""
     numbers = {name: number for number, name in enumerate(description.class_names or [])}
     files: dict[str, Path] = {}
     labels: dict[str, int] = {}
     for part in _class_folders(folder):
         if part.name not in numbers and (description.class_names is not None or not part.name.isdecimal()):
-            raise Misconfigured(
+            faults.tell(
                 f"{part}: its name is no class; name all classes of the task in {folder / FILE_NAME}, in the order that "
                 f'its publisher gives them: class_names = ["{part.name}", ...]'
             )
-        for name, path in _by_name(folder, _samples_in(part), prefix=f"{part.name}/").items():
-            files[name], labels[name] = path, numbers.get(part.name, int(part.name) if part.name.isdecimal() else 0)
+        for name, path in _by_name(folder, _samples_in(part), faults, prefix=f"{part.name}/").items():
+            files[name], labels[name] = path, numbers.get(part.name, int(part.name) if part.name.isdecimal() else -1)
     names = sorted(files)
-    return _made(folder, names, [labels[name] for name in names], [files[name] for name in names], folder, description)
-
-
-def listed(names: Sequence[str]) -> str:
-    """The first few, for a message."""
-    shown = ", ".join(repr(name) for name in names[:5])
-    return shown if len(names) <= 5 else f"{shown} and {len(names) - 5} more"
+    return _made(
+        folder, names, [labels[name] for name in names], [files[name] for name in names], folder, description, faults
+    )
 
 
 def _made(
-    folder: Path, names: list[str], labels: list[int], paths: list[Path], labelled_by: Path, description: Description
+    folder: Path,
+    names: list[str],
+    labels: list[int],
+    paths: list[Path],
+    labelled_by: Path,
+    description: Description,
+    faults: Faults,
 ) -> FilePerSample:
-    groups: list[str] | None = None
-    stated = folder / "groups.json"
-    if stated.exists():
-        known = _read_object(stated, '{"<name>": "group"}')
-        if wrong := [name for name in names if not isinstance(known.get(name), str)]:
-            raise Misconfigured(f"{stated} has no group (a text) for {listed(wrong)}")
-        groups = [known[name] for name in names]
-    elif all(path.suffix.lower() == ".dcm" for path in paths):
-        groups = [patient_of(path) or name for name, path in zip(names, paths, strict=True)]
     return FilePerSample(
         folder=folder,
         names=names,
         labels=np.array(labels, dtype=np.int64),
-        groups=groups,
+        groups=_groups(folder / "groups.json", names, paths, faults),
         labelled_by=labelled_by,
         paths=paths,
         description=description,
     )
+
+
+def _groups(stated: Path, names: list[str], paths: list[Path], faults: Faults) -> list[str] | None:
+    """By `groups.json`, else, of DICOM alone, the patients; a sample whose group is at fault is its own."""
+    if stated.exists():
+        known: dict[str, Any] | None = None
+        with faults.told():
+            known = _read_object(stated, '{"<name>": "group"}')
+        if known is None:
+            return None
+        for name in names:
+            if not isinstance(known.get(name), str):
+                faults.tell(f"{stated} has no group (a text) for {name!r}; add it")
+        return [str(known.get(name, name)) for name in names]
+    if not all(path.suffix.lower() == ".dcm" for path in paths):
+        return None
+    groups = []
+    for name, path in zip(names, paths, strict=True):
+        group: str | None = None
+        with faults.told():
+            group = patient_of(path)
+        groups.append(group or name)
+    return groups
 
 
 def _class_folders(folder: Path) -> list[Path]:
@@ -152,21 +193,24 @@ def _samples_in(folder: Path) -> Iterator[Path]:
     return (path for path in folder.iterdir() if path.suffix.lower() in FORMATS and not path.name.startswith("."))
 
 
-def _by_name(folder: Path, paths: Iterator[Path], prefix: str = "") -> dict[str, Path]:
+def _by_name(folder: Path, paths: Iterator[Path], faults: Faults, prefix: str = "") -> dict[str, Path]:
     files: dict[str, Path] = {}
     for path in sorted(paths):
         name = prefix + path.stem
         if name in files:
-            raise Misconfigured(f"{folder}: {files[name].name} and {path.name} have one name; rename one of them")
+            faults.tell(
+                f"{folder}: {prefix}{files[name].name} and {prefix}{path.name} have one name; rename one of them"
+            )
         files[name] = path
     return files
 
 
-def _read_labels(path: Path) -> dict[str, int]:
+def _read_labels(path: Path, faults: Faults) -> dict[str, int]:
     labels = _read_object(path, '{"<name>": class} for every file of images/')
     for name, label in labels.items():
         if type(label) is not int or label < 0:
-            raise Misconfigured(f"{path} is invalid: {name!r} has the label {label!r}, expected an integer from 0 on")
+            faults.tell(f"{path} is invalid: {name!r} has the label {label!r}, expected an integer from 0 on; mend it")
+            labels[name] = -1
     return labels
 
 
@@ -176,9 +220,9 @@ def _read_object(path: Path, what: str) -> dict[str, Any]:
     except FileNotFoundError:
         raise Misconfigured(f"{path} is missing; it should hold {what}") from None
     except OSError as error:
-        raise Misconfigured(f"{path} cannot be read: {error}") from None
+        raise Misconfigured(f"{path} cannot be read: {error}; see to its permissions") from None
     except Malformed as error:
-        raise Misconfigured(f"{path} is invalid: {error}") from None
+        raise Misconfigured(f"{path} is invalid: {error}; it should hold {what}") from None
     if not isinstance(content, dict):
         raise Misconfigured(f"{path} is invalid: expected one object {what}")
     return content

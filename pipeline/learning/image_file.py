@@ -22,14 +22,16 @@ def load_image(path: Path, description: Description) -> NDArray[Any]:
     try:
         from PIL import Image, ImageOps
     except ImportError:
-        raise Misconfigured(f"{path}: images need Pillow: pip install 'flfleet[images]'") from None
+        raise Misconfigured(f"{path.parent}: images need Pillow: pip install 'flfleet[images]'") from None
     try:
         with warnings.catch_warnings(), Image.open(path, formats=("PNG", "JPEG")) as opened:
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             image = ImageOps.exif_transpose(opened)
             return _pixels(image, description)
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise Misconfigured(f"{path} is no readable PNG or JPEG image: {error}") from None
+        raise Misconfigured(
+            f"{path} is no readable PNG or JPEG image: {error}; export it anew, or remove it (and its label)"
+        ) from None
 
 
 def scaled(image: "Image", size: tuple[int, int] | None) -> "Image":

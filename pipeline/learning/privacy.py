@@ -121,10 +121,14 @@ class PrivateSteps:
                 f"{largest:g} is allowed (FLFLEET_MAX_EPSILON)"
             )
 
+    def spent(self) -> float:
+        """Epsilon at the task's delta, so far."""
+        return round(self._epsilon(self.history), 6)
+
     def figures(self) -> dict[str, Any]:
         """What was spent, for the run's figures."""
         return {
-            "epsilon": round(self._epsilon(self.history), 6),
+            "epsilon": self.spent(),
             "delta": self._dp.delta,
             "noise": self._dp.noise,
             "clip": self._dp.clip,

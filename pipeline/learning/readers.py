@@ -4,23 +4,24 @@ from pathlib import Path
 
 from pipeline.errors import Misconfigured
 from pipeline.learning.dataset_description import Description
+from pipeline.learning.faults import Faults
 from pipeline.learning.folders import LAYOUTS, has_class_folders, list_class_folders, list_labelled
 from pipeline.learning.sample_files import SampleFiles
 from pipeline.learning.table import find_tables, read_table
 
 
-def list_samples(folder: Path, description: Description) -> SampleFiles:
-    """Names, labels and groups of a data set. Raises Misconfigured: nothing that is read here, or more than one thing."""
+def list_samples(folder: Path, description: Description, faults: Faults) -> SampleFiles:
+    """Names, labels and groups of a data set; what is wrong with them is told. Raises Misconfigured: nothing that is read here, or more than one thing."""
     if not folder.is_dir():
         raise Misconfigured(f"data set {folder.name!r}: no folder {folder}; it should hold {LAYOUTS}")
     tables = find_tables(folder)
     labelled = (folder / "images").is_dir() or (folder / "labels.json").exists()
     if labelled or not (tables or has_class_folders(folder)):
-        return list_labelled(folder, description)
+        return list_labelled(folder, description, faults)
     if not tables:
-        return list_class_folders(folder, description)
+        return list_class_folders(folder, description, faults)
     if len(tables) > 1:
         raise Misconfigured(
             f"{folder} holds {len(tables)} tables ({tables[0].name}, {tables[1].name}, ..); keep the one to learn from"
         )
-    return read_table(folder, tables[0], description)
+    return read_table(folder, tables[0], description, faults)

@@ -1,6 +1,6 @@
 """What every reader of a data set gives, and what is done to its samples whatever they came from.
 
-The data are the operator's, so whatever is wrong with them is Misconfigured, with the file's name and what to do.
+The data are the operator's, so whatever is wrong with them is told (`faults`) with the file's name and what to do.
 """
 
 import hashlib
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from pipeline.errors import Misconfigured
 from pipeline.learning.dataset_description import Description
+from pipeline.learning.faults import Faults
 
 _CHANNEL_COUNTS = (1, 3, 4)
 
@@ -28,7 +29,7 @@ class SampleFiles(ABC):
     folder: Path
     #: Distinct; the order is the same wherever the same files lie.
     names: Sequence[str]
-    #: int64[n], in the names' order.
+    #: int64[n], in the names' order; -1 where a label is at fault.
     labels: NDArray[np.int64]
     #: Whom each sample belongs to, a patient for instance; None where it is not said.
     groups: Sequence[str] | None
@@ -41,21 +42,20 @@ class SampleFiles(ABC):
         return None
 
     @abstractmethod
-    def stored(self) -> Iterator[tuple[Path, NDArray[Any]]]:
-        """Every sample in order as its file has it, with the file. Raises Misconfigured, naming the file."""
+    def stored(self, faults: Faults) -> Iterator[tuple[Path, NDArray[Any]]]:
+        """Every sample in order as its file has it, with the file; one that cannot be read is told and left out."""
 
     @abstractmethod
     def content_hashes(self) -> Iterator[str]:
         """What changes when a sample does: SHA-256 in hex, one a file. Raises Misconfigured."""
 
 
-def check_classes(files: SampleFiles, classes: int, whose: str) -> None:
-    """Raises Misconfigured unless every label is below `classes`."""
-    if (outside := np.flatnonzero(files.labels >= classes)).size:
-        name, label = files.names[outside[0]], files.labels[outside[0]]
-        more = f" (and {outside.size - 1} more)" if outside.size > 1 else ""
-        raise Misconfigured(
-            f"{files.labelled_by}: {name!r} is of class {label}{more}, but {whose} has the classes 0 to {classes - 1}"
+def check_classes(files: SampleFiles, classes: int, whose: str, faults: Faults) -> None:
+    """Tells every label that is not below `classes`."""
+    for row in np.flatnonzero(files.labels >= classes).tolist():
+        faults.tell(
+            f"{files.labelled_by}: {files.names[row]!r} is of class {files.labels[row]}, but {whose} has the classes "
+            f"0 to {classes - 1}; mend the label, or leave the sample out"
         )
 
 
@@ -77,33 +77,57 @@ def file_hash(path: Path) -> str:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
-        raise Misconfigured(f"{path} cannot be read: {error}") from None
+        raise Misconfigured(f"{path} cannot be read: {error}; see to its permissions") from None
 
 
-def read_samples(files: SampleFiles, description: Description) -> Iterator[NDArray[np.float32]]:
+#: Shape and dtype of a stored sample.
+Kind = tuple[tuple[int, ...], np.dtype[Any]]
+
+
+def read_samples(files: SampleFiles, description: Description, faults: Faults) -> Iterator[NDArray[np.float32]]:
     """Every sample in order, float32, images as [channels, height, width], normalised.
 
-    Raises Misconfigured: unreadable, pickled, no numbers, a shape or dtype that differs, NaN or infinite values.
+    Told and left out: unreadable, pickled, no numbers, a shape or dtype that differs, NaN or infinite values.
     """
-    first: tuple[Path, NDArray[Any]] | None = None
-    for path, stored in files.stored():
-        if first is None:
-            first = path, stored
-            _check_described(path, stored.shape, description)
-        if stored.shape != first[1].shape or stored.dtype != first[1].dtype:
-            raise Misconfigured(
-                f"{path} has the shape {stored.shape} of {stored.dtype}, but {first[0].name} has "
-                f"{first[1].shape} of {first[1].dtype}; all samples of a data set have one shape"
-            )
-        sample = _normalised(_channels_first(stored, files.channels or description.channels, path), description, path)
+    #: The files of each kind; all is well where there is one.
+    kinds: dict[Kind, list[Path]] = {}
+    #: Kinds that cannot be laid out as dataset.toml says: told of the first file, true of all.
+    unfit: set[Kind] = set()
+    for path, stored in files.stored(faults):
+        kind = (stored.shape, stored.dtype)
+        kinds.setdefault(kind, []).append(path)
+        if faults.at_once and len(kinds[kind]) == 1:
+            _tell_odd(kinds, description, faults)
+        sample: NDArray[Any] = stored
+        if kind not in unfit:
+            try:
+                laid_out = _channels_first(stored, files.channels or description.channels, path)
+                sample = _normalised(laid_out, description, path)
+            except Misconfigured as error:
+                unfit.add(kind)
+                faults.tell(str(error))
         if not np.isfinite(sample).all():
-            raise Misconfigured(f"{path} holds NaN or infinite values; mend or remove it (and its label)")
-        yield sample
+            faults.tell(f"{path} holds NaN or infinite values; mend or remove it (and its label)")
+        elif kind not in unfit:
+            yield sample
+    _tell_odd(kinds, description, faults)
 
 
-def _check_described(path: Path, shape: tuple[int, ...], description: Description) -> None:
-    if description.shape is not None and tuple(description.shape) != shape:
-        raise Misconfigured(f"{path} has the shape {shape}, but dataset.toml says {tuple(description.shape)}")
+def _tell_odd(kinds: dict[Kind, list[Path]], description: Description, faults: Faults) -> None:
+    """Tells every file that is not of the shape that dataset.toml says, else not of the kind that most have (the first met, of equals)."""
+    shape = None if description.shape is None else tuple(description.shape)
+    usual = max(kinds, key=lambda kind: len(kinds[kind]), default=None)
+    for kind, paths in kinds.items():
+        for path in paths:
+            if shape not in (None, kind[0]):
+                faults.tell(
+                    f"{path} has the shape {kind[0]}, but dataset.toml says {shape}; scale it, or mend dataset.toml"
+                )
+            elif usual not in (None, kind):
+                faults.tell(
+                    f"{path} has the shape {kind[0]} of {kind[1]}, but {kinds[usual][0].name} has {usual[0]} of {usual[1]}; "
+                    "all samples of a data set have one shape and type: convert it, or remove it (and its label)"
+                )
 
 
 def _channels_first(stored: NDArray[Any], channels: str | None, path: Path) -> NDArray[Any]:
@@ -135,5 +159,7 @@ def _normalised(sample: NDArray[Any], description: Description, path: Path) -> N
 def _per_channel(value: float | list[float], sample: NDArray[np.float32], path: Path) -> NDArray[np.float32]:
     numbers = np.atleast_1d(np.asarray(value, dtype=np.float32))
     if len(numbers) not in (1, sample.shape[0]):
-        raise Misconfigured(f"{path} has {sample.shape[0]} channel(s), but dataset.toml normalises {len(numbers)}")
+        raise Misconfigured(
+            f"{path} has {sample.shape[0]} channel(s), but dataset.toml normalises {len(numbers)}; mend mean and std there"
+        )
     return numbers.reshape(-1, *[1] * (sample.ndim - 1))

@@ -52,7 +52,8 @@ class Trained:
     delta: NDArray[np.float32]
     #: Complete ones.
     epochs: int
-    #: Of each epoch: loss, heldLoss and heldAccuracy (None where nothing is held back), learningRate, seconds.
+    #: Of each epoch: loss, heldLoss and heldAccuracy (None where nothing is held back), learningRate, seconds; with dp what was
+    #: spent by its end (epsilon).
     metrics: list[Metrics]
     #: On the held-back part, 0 .. 1; None where nothing is held back.
     accuracy: float | None
@@ -184,6 +185,7 @@ def train(
                     "heldAccuracy": right,
                     "learningRate": rate,
                     "seconds": round(time.monotonic() - started, 3),
+                    **({} if private is None else {"epsilon": private.spent()}),
                 }
             )
             say(total / max(seen, 1))

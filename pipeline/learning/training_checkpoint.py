@@ -9,7 +9,7 @@ from torch import nn
 
 from pipeline.errors import Corrupt
 
-#: What is known of an epoch: loss, held-back loss and accuracy (None without a held-back part), learning rate, seconds.
+#: What is known of an epoch: loss, held-back loss and accuracy (None without a held-back part), learning rate, seconds, epsilon (dp alone).
 Metrics = dict[str, float | None]
 
 

@@ -9,6 +9,7 @@ from bench.learning_cases import PLANS, WORKLOADS
 from bench.learning_picture import draw
 from bench.learning_rules import Round
 from pipeline.curve.select import kernel
+from pipeline.errors import Misconfigured
 
 
 def made(rule: str, accuracies: list[float], seed: int = 0, *, ratio: float | None = None) -> Measured:
@@ -54,6 +55,20 @@ def test_the_table_compares_with_dense_after_as_many_rounds_seed_by_seed() -> No
     assert line.misses
     assert "0.5: missed" in learning_report.text([line])
     assert not learning_report.as_json([line], found)["ok"]
+
+
+def test_the_documents_table_is_replaced_and_its_words_stay() -> None:
+    old = learning_report.lines([made("dense", [0.1])])
+    new = learning_report.lines([made("dense", [0.9]), made("ours", [0.8], ratio=0.1)])
+    document = f"# Accuracy\n\n{learning_report.text(old)}\n\n## How to read it\n"
+    assert learning_report.renewed(document, new) == f"# Accuracy\n\n{learning_report.text(new)}\n\n## How to read it\n"
+    with pytest.raises(Misconfigured):
+        learning_report.renewed("no table", new)
+
+
+def test_the_pages_table_is_one_that_the_bench_can_renew() -> None:
+    page = Path("docs/accuracy.md").read_text()
+    assert learning_report.renewed(page, []).count("\n") < page.count("\n") - 50
 
 
 def test_a_rival_has_no_target_to_miss() -> None:

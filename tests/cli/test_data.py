@@ -46,8 +46,22 @@ def test_what_is_wrong_is_told_with_the_file_and_the_rest_is_checked(data, tmp_p
     result = invoke(tmp_path, "check", "--data", str(data), "--json")
     assert result.exit_code == Exit.FAILED
     sound, torn = json.loads(result.stdout)
-    assert "error" not in sound
-    assert "labels.json has no label for 's7'" in torn["error"]
+    assert sound["faults"] == []
+    assert torn["more_faults"] == 0
+    (fault,) = torn["faults"]
+    assert "labels.json has no label for 's7' (s7.npy); add it" in fault
+
+
+def test_every_fault_is_listed_up_to_a_bound(data, tmp_path):
+    (data / "torn" / "labels.json").write_text(json.dumps({f"ghost{number}": 0 for number in range(150)}))
+    result = invoke(tmp_path, "check", "torn", "--data", str(data), "--json")
+    (torn,) = json.loads(result.stdout)
+    assert len(torn["faults"]) == 100
+    assert torn["more_faults"] == 58  # and the eight images, none of which has a label
+    shown = invoke(tmp_path, "check", "torn", "--data", str(data))
+    assert shown.exit_code == Exit.FAILED
+    assert "no file for the label 'ghost0'" in shown.stdout
+    assert "and 58 more" in shown.stdout
 
 
 def test_a_person_gets_a_table(data, tmp_path):

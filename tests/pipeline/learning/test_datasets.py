@@ -1,11 +1,12 @@
 import json
+import re
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 
 from pipeline.errors import Misconfigured
-from pipeline.learning.datasets import held_back, open_dataset
+from pipeline.learning.datasets import every_fault, held_back, open_dataset
 from pipeline.protocol.task import Architecture
 
 LINEAR = Architecture(name="linear", kwargs={"in_features": 12, "num_classes": 3})
@@ -143,7 +144,7 @@ def test_a_file_with_no_label(folder):
 
 def test_a_label_with_no_file(folder):
     (folder / "images" / "sample_2.npy").unlink()
-    with pytest.raises(Misconfigured, match=r"no file for the label\(s\) 'sample_2'"):
+    with pytest.raises(Misconfigured, match=r"no file for the label 'sample_2'"):
         opened(folder)
 
 
@@ -163,15 +164,13 @@ def test_values_that_are_not_finite(folder, value):
 
 def test_a_class_that_the_model_does_not_have(folder):
     label(folder, {f"sample_{number}": number % 5 for number in range(6)})
-    with pytest.raises(
-        Misconfigured, match=r"'sample_3' is of class 3 \(and 1 more\), but the task's model has the classes 0 to 2"
-    ):
+    with pytest.raises(Misconfigured, match=r"'sample_3' is of class 3, but the task's model has the classes 0 to 2"):
         opened(folder)
 
 
 def test_a_class_that_the_description_does_not_have(folder):
     (folder / "dataset.toml").write_text("classes = 2\n")
-    with pytest.raises(Misconfigured, match=r"'sample_2' is of class 2 \(and 1 more\), but dataset.toml"):
+    with pytest.raises(Misconfigured, match=r"'sample_2' is of class 2, but dataset.toml"):
         opened(folder)
 
 
@@ -234,6 +233,54 @@ def test_colour_images_are_turned_and_normalised_per_channel(folder):
     dataset = opened(folder)
     assert dataset.shape == (3, 2, 2)
     assert dataset.everything.x[0, :, 0, 0].tolist() == [0.0, 0.5, 0.5]
+
+
+def test_a_check_finds_every_fault_of_labels_files_and_values(folder):
+    label(folder, {**{f"sample_{number}": number % 3 for number in range(5)}, "sample_0": "cat", "ghost": 1})
+    replace(folder, np.zeros((3, 4), np.uint8), "sample_new")
+    (folder / "images" / "sample_1.npy").write_bytes(b"hello")
+    replace(folder, np.zeros((4, 3), np.uint8), "sample_2")
+    replace(folder, np.array([{"a": 1}], dtype=object), "sample_4")
+    (folder / "dataset.toml").write_text('colour = 3\nclasses = "3"\nvalidation_share = 1.0\n')
+    found = every_fault(folder).reasons
+    expected = [
+        r"dataset.toml: Object contains unknown field `colour`; mend or remove it",
+        r"dataset.toml: Expected `int.*`, got `str` - at `\$.classes`; mend or remove it",
+        r"dataset.toml: validation_share must be from 0 to below 1",
+        r"labels.json is invalid: 'sample_0' has the label 'cat', expected an integer from 0 on; mend it",
+        r"labels.json has no label for 'sample_5' \(sample_5.npy\); add it, or remove the file",
+        r"labels.json has no label for 'sample_new' \(sample_new.npy\); add it, or remove the file",
+        r"no file for the label 'ghost'; add it, or remove the label",
+        r"sample_1.npy is no readable .npy array .*; save it anew, or remove it",
+        r"sample_4.npy is no readable .npy array \(pickled ones are not opened\).*; save it anew",
+        r"sample_2.npy has the shape \(4, 3\) of uint8, but sample_0.npy has \(3, 4\) of uint8; .*: convert it, or remove it",
+    ]
+    assert len(found) == len(expected)
+    assert all(re.search(reason, text) for reason, text in zip(expected, found, strict=True)), found
+
+
+def test_a_check_takes_the_shape_of_most_files_for_the_right_one(folder):
+    replace(folder, np.zeros((4, 3), np.uint8), "sample_0")
+    (found,) = every_fault(folder).reasons
+    assert "sample_0.npy has the shape (4, 3) of uint8, but sample_1.npy has (3, 4)" in found
+
+
+def test_what_dataset_toml_says_of_every_file_is_one_fault(folder):
+    (folder / "dataset.toml").write_text("mean = [1.0, 2.0]\n")
+    (found,) = every_fault(folder).reasons
+    assert "1 channel(s), but dataset.toml normalises 2" in found
+
+
+def test_labels_that_cannot_be_read_hide_no_broken_file(folder):
+    label(folder, "{")
+    replace(folder, np.full((3, 4), np.nan))
+    first, *rest = every_fault(folder).reasons
+    assert "labels.json is invalid: not valid JSON" in first
+    assert any("sample_3.npy holds NaN" in each for each in rest)
+
+
+def test_a_check_finds_nothing_wrong_with_a_sound_data_set(folder):
+    assert every_fault(folder).reasons == []
 
 
 def test_where_the_channels_are_is_not_guessed(folder):

@@ -36,6 +36,9 @@ def test_a_private_training_learns_and_says_what_it_spent(blobs):
         "samples": 90,
     }
     assert 1 < result.privacy["epsilon"] < 10
+    spent = [epoch["epsilon"] for epoch in result.metrics]
+    assert spent == sorted(spent)
+    assert spent[-1] == result.privacy["epsilon"]
 
 
 def test_epsilon_is_that_of_an_accountant_of_its_own(blobs):

@@ -2,12 +2,13 @@
 
 import builtins
 import json
+import re
 
 import numpy as np
 import pytest
 
 from pipeline.errors import Misconfigured
-from pipeline.learning.datasets import held_back, open_dataset
+from pipeline.learning.datasets import every_fault, held_back, open_dataset
 from pipeline.protocol.task import Architecture
 
 Image = pytest.importorskip("PIL.Image", reason="the extra images is not installed")
@@ -190,6 +191,33 @@ def test_without_its_package_a_format_names_the_extra(folder, monkeypatch, packa
         opened(folder)
 
 
+def test_a_check_finds_every_fault_of_class_folders(folder):
+    describe(folder, 'class_names = ["normal", "effusion"]')
+    for number in range(3):
+        picture(folder / "normal" / f"s{number}.png")
+    picture(folder / "normal" / "s0.jpg", quality=95)
+    picture(folder / "pneumonia" / "a.png")
+    picture(folder / "effusion" / "wide.png", GREY[:2])
+    (folder / "effusion" / "torn.png").write_bytes((folder / "normal" / "s1.png").read_bytes()[:40])
+    (folder / "effusion" / "torn.jpeg.jpg").write_bytes(b"\xff\xd8\xff\xe0 broken")
+    found = every_fault(folder).reasons
+    expected = [
+        r"normal/s0.jpg and normal/s0.png have one name; rename one of them",
+        r"pneumonia: its name is no class; name all classes .* class_names = \[",
+        r"effusion/torn.png is no readable PNG or JPEG image: .*; export it anew, or remove it",
+        r"effusion/torn.jpeg.jpg is no readable PNG or JPEG image: .*; export it anew, or remove it",
+        r"effusion/wide.png has the shape \(2, 4\) of uint8, but s0.png has \(3, 4\)",
+    ]
+    assert_told(found, expected)
+
+
+def assert_told(found, expected):
+    """Each expected reason once, in whatever order, and no other."""
+    assert len(found) == len(expected), found
+    for reason in expected:
+        assert sum(bool(re.search(reason, text)) for text in found) == 1, (reason, found)
+
+
 # Groups
 
 
@@ -222,6 +250,14 @@ def test_other_groups_are_another_data_set(folder):
     before = opened(folder).digest
     (folder / "groups.json").write_text('{"s0": "a"}')
     assert opened(folder).digest != before
+
+
+def test_a_check_names_every_sample_without_a_group(folder):
+    for number in range(3):
+        picture(folder / "images" / f"s{number}.png")
+    labels(folder, 0, 1, 0)
+    (folder / "groups.json").write_text('{"s1": "a", "s2": 7}')
+    assert_told(every_fault(folder).reasons, [r"no group \(a text\) for 's0'; add it", r"no group .* for 's2'; add it"])
 
 
 # DICOM
@@ -325,6 +361,25 @@ def test_a_scan_cut_short_is_named(folder):
         opened(folder)
 
 
+def test_a_check_names_every_scan_that_is_at_fault_once(folder):
+    for name in ("a", "b", "cut", "pixelless", "wide"):
+        dicom(folder / "0" / f"{name}.dcm", np.zeros((3, 5 if name == "wide" else 4), dtype=np.uint16))
+    (folder / "0" / "none.dcm").write_bytes(b"no scan")
+    (folder / "0" / "empty.dcm").write_bytes(b"")
+    (folder / "0" / "cut.dcm").write_bytes((folder / "0" / "cut.dcm").read_bytes()[:-10])
+    without = pydicom.dcmread(folder / "0" / "pixelless.dcm")
+    del without.PixelData
+    without.save_as(folder / "0" / "pixelless.dcm")
+    expected = [
+        r"none.dcm is no readable DICOM file: .*; export it anew",
+        r"empty.dcm is no readable DICOM file: .*; export it anew",
+        r"cut.dcm: its pixels cannot be read: .*pip install",
+        r"pixelless.dcm: its pixels cannot be read",
+        r"wide.dcm has the shape \(3, 5\) of float32, but a.dcm has \(3, 4\)",
+    ]
+    assert_told(every_fault(folder).reasons, expected)
+
+
 # Tables
 
 ROWS = "age,label,bmi,smoker\n61,1,22.5,true\n45,0,30.1,false\n70,2,25.0,true\n"
@@ -393,6 +448,61 @@ def test_a_parquet_file_that_is_none_is_named(folder):
     (folder / "t.parquet").write_bytes(b"PAR1 no table PAR1")
     with pytest.raises(Misconfigured, match=r"t.parquet is no readable table"):
         opened(folder, 1)
+
+
+FAULTY = """age,label,bmi,remark,group
+61,1,22.5,fine,a
+45,ill,30.1,late,b
+70,2
+70,0.5,25.0,fine,
+x,0,25.0,fine,c
+70,-1,,fine,d
+70,0,25.0,fine,e,7
+many,0,1,,f
+"""
+
+
+def test_a_check_finds_every_fault_of_a_csv_by_its_row(folder):
+    (folder / "t.csv").write_text(FAULTY)
+    expected = [
+        r"row 3 has 2 columns, expected 5; mend it or leave it out",
+        r"row 7 has 6 columns, expected 5",
+        r"row 2 has the label 'ill', expected an integer from 0 on",
+        r"row 4 has the label 0.5",
+        r"row 4 has no group; .*: fill it in",
+        r"row 6 has the label -1",
+        r"row 5 has no number in column 'age' but 'x'; fill it in",
+        r"row 8 has no number in column 'age' but 'many'",
+        r"row 6 has no number in column 'bmi'; fill it in",
+        r"column 'remark' holds string, expected numbers; leave it out of features",
+    ]
+    assert_told(every_fault(folder).reasons, expected)
+
+
+def test_a_check_of_a_csv_agrees_with_its_loading_on_labels_of_every_kind(folder):
+    describe(folder, 'class_names = ["well", "ill"]\nfeatures = ["v", "smoker"]')
+    (folder / "t.csv").write_text("label,v,smoker\nwell,1,true\nill,1e3,false\n")
+    opened(folder, 2)
+    assert every_fault(folder).reasons == []
+    describe(folder, "")
+    (folder / "t.csv").write_text("label,v\n0.0,1\n2.0,-3\n")
+    opened(folder, 1)
+    assert every_fault(folder).reasons == []
+
+
+def test_a_check_finds_every_fault_of_a_parquet_file(folder):
+    parquet(folder, v=[1.0, None, 3.0, float("nan")], text=["a", "b", "c", "d"], label=[0, -1, 1, None])
+    describe(folder, 'group = "who"\nfeatures = ["v", "text", "w"]')
+    expected = [
+        r"no column 'who'; it has v, text, label",
+        r"no column 'w'; it has v, text, label",
+        r"row 2 has the label -1",
+        r"row 4 has the label None",
+        r"column 'text' holds string, expected numbers",
+        r"row 2 has no number in column 'v'",
+        r"row 4 has no number in column 'v'",
+    ]
+    assert_told(every_fault(folder).reasons, expected)
 
 
 def test_two_tables_are_one_too_many(folder):
