@@ -17,6 +17,8 @@ class Turn(StrEnum):
     CANCELLED = "cancelled"
 
 
+#: Rows of one transaction, and of one page of an answer: what a command over thousands of runs holds in memory.
+CHUNK = 500
 #: It will move by itself.
 UNFINISHED = (Turn.QUEUED, Turn.RUNNING)
 
