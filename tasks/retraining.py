@@ -2,7 +2,8 @@
 
 Its messages name no training: each says "there may be work", and the sweep keeps as many of them in the queue as there is work,
 up to a limit. So thousands of trainings need no thousands of messages, a lost message costs nothing, and the ledger alone
-decides whose turn it is. The queue stands behind the stages' in every train worker: a round that has a deadline goes first.
+decides whose turn it is. The queue stands behind the stages' in every train worker: a round that has a deadline goes first, and
+a training that is at work gives way to it between two epochs.
 """
 
 import time
@@ -15,7 +16,7 @@ import celery
 import structlog
 
 from pipeline.errors import Corrupt, Misconfigured, Rejected, Retryable
-from pipeline.retraining import OpenDatasets, retrain
+from pipeline.retraining import GaveWay, OpenDatasets, retrain
 from pipeline.settings import current
 from pipeline.stages.contract import Job
 from pipeline.stores.owners import this_process
@@ -31,6 +32,8 @@ from tasks.queues import queue_depths
 #: Messages that wait at most: what workers take until the next sweep, many times over.
 MOST_HINTS = 200
 _REPORT_SECONDS = 1.0
+#: A round's training that has been in the queue for so long finds no idle worker: a local one gives its place at the epoch's end.
+PATIENCE_SECONDS = 1.0
 _log = structlog.get_logger(__name__)
 
 
@@ -78,22 +81,29 @@ def top_up() -> int:
 
 def _work(book: RunLedger, claim: RetrainingClaim) -> str:
     begun = time.monotonic()
+    turn = _Turn(book, claim)
     try:
         with RenewedLease.by(lambda: book.renew_retraining(claim), book.lease_seconds, claim.run_id) as lease:
-            figures = retrain(_job(book, claim, _Report(book, claim, lease)), _datasets())
+            figures = retrain(turn.job(lease), _datasets(), _rounds().wait)
         book.finish_retraining(claim, figures)
     except Fenced as error:
         return f"fenced: {error}"
+    except GaveWay as error:
+        return _ended(lambda: book.give_back_retraining(claim), f"gave way: {error}")
     except (Rejected, Misconfigured) as error:
-        return _ended(partial(book.fail_retraining, claim, str(error)), f"failed: {error}")
+        word = _ended(partial(book.fail_retraining, claim, str(error)), f"failed: {error}")
+        turn.forget()
+        return word
     except (Retryable, Corrupt) as error:
-        return _deferred(book, claim, str(error))
+        return _deferred(book, claim, str(error), afresh=isinstance(error, Corrupt))
+    turn.forget()
     _log.info("retrained", seconds=round(time.monotonic() - begun, 3))
     return "trained"
 
 
-def _deferred(book: RunLedger, claim: RetrainingClaim, reason: str) -> str:
-    return _ended(lambda: book.defer_retraining(claim, reason, backoff(claim.attempts)), f"tried: {reason}")
+def _deferred(book: RunLedger, claim: RetrainingClaim, reason: str, *, afresh: bool = False) -> str:
+    write = partial(book.defer_retraining, claim, reason, backoff(claim.attempts), afresh=afresh)
+    return _ended(write, f"tried: {reason}")
 
 
 def _ended(write: Callable[[], object], word: str) -> str:
@@ -106,17 +116,39 @@ def _ended(write: Callable[[], object], word: str) -> str:
     return word
 
 
-def _job(book: RunLedger, claim: RetrainingClaim, report: Callable[[Mapping[str, Any]], None]) -> Job:
-    return Job(
-        run_id=claim.run_id,
-        task=book.task(claim.task_hash),
-        identity=identity_of(claim.miner),
-        inputs={},
-        figures={},
-        artifacts=artifacts(),
-        settings=current(),
-        report=report,
-    )
+class _Turn:
+    """One claim at work: its job, whose progress goes into the ledger at most once a second, and its newest checkpoint."""
+
+    def __init__(self, book: RunLedger, claim: RetrainingClaim) -> None:
+        self._book, self._claim = book, claim
+        self._checkpoint = claim.checkpoint
+
+    def job(self, lease: RenewedLease) -> Job:
+        """Its job under a lease."""
+        claim = self._claim
+        return Job(
+            run_id=claim.run_id,
+            task=self._book.task(claim.task_hash),
+            identity=identity_of(claim.miner),
+            inputs={} if claim.checkpoint is None else {"checkpoint": claim.checkpoint},
+            figures={},
+            artifacts=artifacts(),
+            settings=current(),
+            report=_Report(self._book, claim, lease),
+            note=self._note,
+        )
+
+    def forget(self) -> None:
+        """Removes the checkpoint of a training that has ended; should that fail, the nightly pruning does."""
+        if self._checkpoint is not None:
+            try:
+                artifacts().delete(self._checkpoint)
+            except Retryable as error:
+                _log.warning("checkpoint not removed", reason=str(error))
+
+    def _note(self, _name: str, digest: str) -> None:
+        self._book.note_retraining(self._claim, digest)
+        self._checkpoint = digest
 
 
 class _Report:
@@ -135,6 +167,28 @@ class _Report:
             self._book.report_retraining(self._claim, progress)
         except Retryable:
             return  # for people only
+
+
+class _Rounds:
+    """Whether a round waits for this pool; asked of the ledger at most once a second."""
+
+    def __init__(self) -> None:
+        self._next = 0.0
+
+    def wait(self) -> bool:
+        """An idle worker would have taken it in PATIENCE_SECONDS; where the ledger is away, nobody waits."""
+        if time.monotonic() < self._next:
+            return False
+        self._next = time.monotonic() + PATIENCE_SECONDS
+        try:
+            return ledger().round_waits(PATIENCE_SECONDS)
+        except Retryable:
+            return False
+
+
+@lru_cache(maxsize=1)
+def _rounds() -> _Rounds:
+    return _Rounds()
 
 
 @lru_cache(maxsize=1)

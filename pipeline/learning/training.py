@@ -8,6 +8,7 @@ import secrets
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -80,14 +81,14 @@ def train(
     threads: int | None = None,
     precision: torch.dtype | None = None,
     report: Callable[[Mapping[str, Any]], None] = lambda _progress: None,
-    save: Callable[[bytes], None] = lambda _checkpoint: None,
+    save: Callable[[Callable[[], bytes]], None] = lambda _make: None,
     resume: bytes | None = None,
 ) -> Trained:
     """Trains `module` in place.
 
     `seed`: fixed randomness for tests and the demo; None: fresh and secret. `threads`: torch's, of the whole process.
     `precision`: of the network's inner sums (bfloat16 on GPUs); None: float32. Weights and delta are float32 either way.
-    `report` gets {"epoch", "epochs", "loss"}; `save` gets a checkpoint after every epoch but the last, `resume` takes one.
+    `report` gets {"epoch", "epochs", "loss"}; `save` gets, after every epoch but the last, what makes a checkpoint; `resume` takes one.
     Raises Rejected: an unknown name, settings out of range, a loss or weights that are not finite; Misconfigured
     without training samples or where one sample exceeds the memory; Corrupt for a checkpoint that is none; whatever `report` and `save` raise.
     """
@@ -188,7 +189,8 @@ def train(
             )
             say(total / max(seen, 1))
             if len(metrics) < epochs:
-                save(write_checkpoint(module, optimiser, metrics, () if private is None else private.history))
+                spent = () if private is None else private.history
+                save(partial(write_checkpoint, module, optimiser, metrics, spent))
     if private is not None:
         private.close()
     if len(metrics) < epochs and not out_of_time:

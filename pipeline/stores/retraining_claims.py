@@ -4,14 +4,14 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, func, or_, select, update
+from sqlalchemy import ColumnElement, Connection, Row, exists, func, or_, select, update
 
 from pipeline.stores.audit_log import AuditLog
 from pipeline.stores.controls import stopped
 from pipeline.stores.ledger_base import MAX_WAIT_SECONDS, at_the_limit
-from pipeline.stores.records import Fenced, Stage
-from pipeline.stores.retraining_records import RetrainingClaim, Turn
-from pipeline.stores.run_tables import retrainings
+from pipeline.stores.records import Fenced, Stage, State
+from pipeline.stores.retraining_records import UNFINISHED, RetrainingClaim, Turn
+from pipeline.stores.run_tables import retrainings, runs
 
 
 class RetrainingClaims(AuditLog):
@@ -34,30 +34,16 @@ class RetrainingClaims(AuditLog):
             row = db.execute(turn.with_for_update(skip_locked=True) if self._postgres else turn).one_or_none()
             if row is None:
                 return None
-            values = {
-                "state": Turn.RUNNING,
-                "token": row.token + 1,
-                "owner": owner,
-                "lease_until": now + self._lease_seconds,
-                "not_before": None,
-                "started_at": time.time(),
-            }
-            db.execute(
-                update(retrainings)
-                .where(retrainings.c.retraining_id == row.retraining_id, retrainings.c.token == row.token)
-                .values(values)
-            )
-        return RetrainingClaim(
-            run_id=row.retraining_id,
-            token=row.token + 1,
-            task_hash=row.task_hash,
-            miner=row.miner,
-            attempts=row.attempts,
-        )
+            self._take_turn(db, row, owner)
+        return _claimed(row)
 
     def renew_retraining(self, claim: RetrainingClaim) -> None:
         """Lengthens the lease. Raises Fenced."""
         self._write_retraining(claim, lease_until=self._now() + self._lease_seconds)
+
+    def note_retraining(self, claim: RetrainingClaim, digest: str) -> None:
+        """Where the next claim goes on, should this one end. It is progress: attempts start from none. Raises Fenced."""
+        self._write_retraining(claim, checkpoint=digest, attempts=0, lease_until=self._now() + self._lease_seconds)
 
     def report_retraining(self, claim: RetrainingClaim, progress: Mapping[str, Any]) -> None:
         """Shows its progress to people. Raises Fenced."""
@@ -66,8 +52,7 @@ class RetrainingClaims(AuditLog):
     def finish_retraining(self, claim: RetrainingClaim, figures: Mapping[str, Any]) -> None:
         """Keeps its figures. Raises Fenced."""
         with self._transaction() as db:
-            ended = {"state": Turn.DONE, "owner": None, "lease_until": None, "finished_at": time.time()}
-            self._held_write(db, claim, ended | {"figures": dict(figures), "error": None})
+            self._held_write(db, claim, _ended(Turn.DONE) | {"figures": dict(figures), "error": None})
             row = db.execute(select(retrainings).where(retrainings.c.retraining_id == claim.run_id)).one()
             told = {"task": row.task_id, "round": row.round, "miner": row.miner, "name": row.miner_name}
             digest = figures.get("dataset")
@@ -77,25 +62,31 @@ class RetrainingClaims(AuditLog):
 
     def fail_retraining(self, claim: RetrainingClaim, reason: str) -> None:
         """It cannot be done, for this reason. Raises Fenced."""
-        self._end_retraining(claim, Turn.FAILED, error=reason)
+        self._write_retraining(claim, **_ended(Turn.FAILED), error=reason)
 
-    def defer_retraining(self, claim: RetrainingClaim, reason: str, seconds: float) -> Turn:
-        """Counts an attempt and waits; at the limit it has failed. Raises Fenced."""
-        attempts = claim.attempts + 1
-        if attempts >= self._max_attempts:
-            self.fail_retraining(claim, at_the_limit(attempts, "retrain", reason))
-            return Turn.FAILED
+    def defer_retraining(self, claim: RetrainingClaim, reason: str, seconds: float, *, afresh: bool = False) -> Turn:
+        """Counts an attempt and waits; at the limit it has failed. `afresh`: from its first epoch on. Raises Fenced."""
         wait = min(max(seconds, 0.0), MAX_WAIT_SECONDS)
-        self._write_retraining(
-            claim,
-            state=Turn.QUEUED,
-            owner=None,
-            lease_until=None,
-            attempts=attempts,
-            error=reason,
-            not_before=self._now() + wait,
+        with self._transaction() as db:
+            row = db.execute(select(retrainings).where(retrainings.c.retraining_id == claim.run_id)).one()
+            values = self._counted(row, reason) | {"not_before": self._now() + wait}
+            self._held_write(db, claim, values | ({"checkpoint": None} if afresh else {}))
+        return Turn(values["state"])
+
+    def give_back_retraining(self, claim: RetrainingClaim) -> None:
+        """Back into the queue, where it was: no attempt is counted. Raises Fenced."""
+        self._write_retraining(claim, state=Turn.QUEUED, owner=None, lease_until=None)
+
+    def round_waits(self, seconds: float) -> bool:
+        """Whether a round's training has been due for so long, and no worker took it."""
+        due = (
+            runs.c.state == State.QUEUED,
+            runs.c.stage == Stage.TRAIN,
+            runs.c.driven_at <= self._now() - seconds,
+            ~stopped(Stage.TRAIN.value, runs.c.dataset),
         )
-        return Turn.QUEUED
+        with self._reading() as db:
+            return bool(db.execute(select(exists().where(*due))).scalar_one())
 
     def waiting_retrainings(self) -> int:
         """Takes back what dead workers held, and says how many a worker could begin now."""
@@ -106,7 +97,7 @@ class RetrainingClaims(AuditLog):
                     db.execute(
                         update(retrainings)
                         .where(retrainings.c.retraining_id == row.retraining_id, retrainings.c.token == row.token)
-                        .values(self._taken_back(row))
+                        .values(self._lost(row))
                     )
             now = self._now()
             waiting = select(func.count()).where(
@@ -116,23 +107,38 @@ class RetrainingClaims(AuditLog):
             )
             return int(db.execute(waiting).scalar_one())
 
-    def _taken_back(self, row: Row[Any]) -> dict[str, Any]:
-        attempts = row.attempts + 1
-        reason = f"a worker ended without a word ({row.owner.rpartition('|')[0]})"
-        dead = attempts >= self._max_attempts
-        return {
-            "state": Turn.FAILED if dead else Turn.QUEUED,
-            "token": row.token + 1,
-            "owner": None,
-            "lease_until": None,
-            "attempts": attempts,
-            "error": at_the_limit(attempts, "retrain", reason) if dead else reason,
-            "finished_at": time.time() if dead else None,
-        }
+    def retraining_checkpoints(self) -> set[str]:
+        """Digests that claims to come go on from: the artifact store must keep them."""
+        with self._reading() as db:
+            held = select(retrainings.c.checkpoint).where(
+                retrainings.c.state.in_(UNFINISHED), retrainings.c.checkpoint.is_not(None)
+            )
+            return set(db.execute(held).scalars())
 
-    def _end_retraining(self, claim: RetrainingClaim, state: Turn, **values: Any) -> None:
-        ended = {"state": state, "owner": None, "lease_until": None, "finished_at": time.time()}
-        self._write_retraining(claim, **ended, **values)
+    def _take_turn(self, db: Connection, row: Row[Any], owner: str) -> bool:
+        """Takes a row that was read just now. Whether nobody was faster."""
+        values = {
+            "state": Turn.RUNNING,
+            "token": row.token + 1,
+            "owner": owner,
+            "lease_until": self._now() + self._lease_seconds,
+            "not_before": None,
+            "started_at": time.time(),
+        }
+        seen = (retrainings.c.retraining_id == row.retraining_id, retrainings.c.token == row.token)
+        free = retrainings.c.state == Turn.QUEUED
+        return db.execute(update(retrainings).where(*seen, free).values(values)).rowcount == 1
+
+    def _lost(self, row: Row[Any]) -> dict[str, Any]:
+        reason = f"a worker ended without a word ({row.owner.rpartition('|')[0]})"
+        return self._counted(row, reason) | {"token": row.token + 1}
+
+    def _counted(self, row: Row[Any], reason: str) -> dict[str, Any]:
+        """What an attempt without figures makes of a row: it waits, or at the limit has failed."""
+        attempts = row.attempts + 1
+        if attempts >= self._max_attempts:
+            return _ended(Turn.FAILED) | {"attempts": attempts, "error": at_the_limit(attempts, "retrain", reason)}
+        return {"state": Turn.QUEUED, "owner": None, "lease_until": None, "attempts": attempts, "error": reason}
 
     def _write_retraining(self, claim: RetrainingClaim, **values: Any) -> None:
         with self._transaction() as db:
@@ -152,3 +158,20 @@ def _has_waited(now: Any) -> ColumnElement[bool]:
     # A wait that lies too far ahead is of a clock before a reboot.
     until = retrainings.c.not_before
     return or_(until.is_(None), until <= now, until > now + MAX_WAIT_SECONDS)
+
+
+def _ended(state: Turn) -> dict[str, Any]:
+    return {"state": state, "owner": None, "lease_until": None, "checkpoint": None, "finished_at": time.time()}
+
+
+def _claimed(row: Row[Any]) -> RetrainingClaim:
+    return RetrainingClaim(
+        run_id=row.retraining_id,
+        token=row.token + 1,
+        task_hash=row.task_hash,
+        miner=row.miner,
+        dataset=row.dataset,
+        priority=row.priority,
+        attempts=row.attempts,
+        checkpoint=row.checkpoint,
+    )

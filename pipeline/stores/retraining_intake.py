@@ -51,7 +51,10 @@ class RetrainingIntake(LedgerBase):
     def cancel_retrainings(
         self, *, ids: Collection[str] | None = None, task_id: str | None = None, batch: str | None = None
     ) -> int:
-        """Ends the unfinished ones (of these ids, of a task, of a batch; else all). A worker that has one is fenced."""
+        """Ends the unfinished ones (of these ids, of a task, of a batch; else all). A worker that has one is fenced.
+
+        Their checkpoints are nobody's then: the nightly pruning removes them.
+        """
         which: list[ColumnElement[bool]] = [retrainings.c.state.in_(UNFINISHED)]
         which += [] if ids is None else [retrainings.c.retraining_id.in_(sorted(ids))]
         which += [] if task_id is None else [retrainings.c.task_id == task_id]
@@ -61,6 +64,7 @@ class RetrainingIntake(LedgerBase):
             "token": retrainings.c.token + 1,
             "owner": None,
             "lease_until": None,
+            "checkpoint": None,
             "finished_at": time.time(),
         }
         with self._transaction() as db:

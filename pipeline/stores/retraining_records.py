@@ -32,8 +32,12 @@ class RetrainingClaim:
     token: int
     task_hash: str
     miner: str
+    dataset: str
+    priority: int
     #: Claims that ended without a word, before this one.
     attempts: int
+    #: Digest of the training between two epochs that an earlier claim left.
+    checkpoint: str | None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,17 +1,23 @@
+import os
+
 import numpy as np
 import pytest
 from celery import Celery
 from kombu import Consumer
 
 from pipeline.settings import current, load
+from pipeline.stages.contract import Stage
+from pipeline.stores.owners import this_process
 from pipeline.stores.retraining_records import Turn
 from tasks import retraining, sweeping
 from tasks.app import RETRAIN, RETRAIN_PRIORITY, app, configuration
 from tasks.holdings import artifacts
 from tasks.queues import queue_depths
+from tasks.retention import prune_runs
 from tests.learning_jobs import write_ward
 from tests.signed_tasks import MINERS, make_task
 from tests.worker_fleet import broker as broker
+from tests.worker_fleet import wait_until
 
 LINEAR = {"name": "linear", "kwargs": {"in_features": 6, "num_classes": 3}}
 
@@ -30,6 +36,7 @@ def linear_model() -> str:
 def ward(fleet, tmp_path):
     write_ward(tmp_path / "home/data")
     retraining._datasets.cache_clear()
+    retraining._rounds.cache_clear()
     return linear_model()
 
 
@@ -111,6 +118,58 @@ def test_a_training_that_is_cancelled_stops_and_writes_nothing(fleet, ward, monk
     assert retrain().startswith("fenced")
     (row,) = fleet.retrainings("batch")
     assert (row.state, row.figures) == (Turn.CANCELLED, {})
+
+
+FIVE = {"epochs": 5, "batchSize": 8, "learningRate": 0.1}
+
+
+def test_a_training_gives_way_to_a_round_after_an_epoch_and_goes_on_later(fleet, ward, monkeypatch):
+    add(fleet, ward, training=FIVE)
+    enqueue(fleet)
+    monkeypatch.setattr(retraining, "PATIENCE_SECONDS", 0.0)
+    urgent = add(fleet, ward, "urgent")
+    for stage in (Stage.FETCH, Stage.DATA):
+        fleet.commit(fleet.claim(urgent, stage, this_process()), {}, {})
+    assert retrain().startswith("gave way")
+    (row,) = fleet.retrainings("batch")
+    assert (row.state, row.attempts) == (Turn.QUEUED, 0)
+    (checkpoint,) = fleet.retraining_checkpoints()
+    assert artifacts().exists(checkpoint)
+
+    fleet.claim(urgent, Stage.TRAIN, this_process())
+    reports = []
+    monkeypatch.setattr(retraining._Report, "__call__", lambda _self, progress: reports.append(progress["epoch"]))
+    assert retrain() == "trained"
+    (row,) = fleet.retrainings("batch")
+    assert row.figures["epochs"] == 5
+    assert min(reports) == 2  # the first epoch is not trained twice
+    assert not artifacts().exists(checkpoint)
+
+
+def test_a_checkpoint_that_is_damaged_means_a_new_start(fleet, ward):
+    add(fleet, ward)
+    enqueue(fleet)
+    claim = fleet.next_retraining(this_process())
+    fleet.note_retraining(claim, artifacts().put(b"none"))
+    fleet.give_back_retraining(claim)
+    assert retrain().startswith("tried: ")
+    (row,) = fleet.retrainings("batch")
+    assert "checkpoint" in row.error
+    wait_until(lambda: fleet.waiting_retrainings(), 10)
+    assert retrain() == "trained"
+
+
+def test_pruning_keeps_the_checkpoint_of_a_training_that_waits(fleet, ward):
+    add(fleet, ward)
+    enqueue(fleet)
+    claim = fleet.next_retraining(this_process())
+    kept, left = artifacts().put(b"kept"), artifacts().put(b"left")
+    fleet.note_retraining(claim, kept)
+    for path in current().path("artifacts").rglob("*"):
+        os.utime(path, (1, 1))
+    prune_runs(fleet, artifacts(), current())
+    assert artifacts().exists(kept)
+    assert not artifacts().exists(left)
 
 
 def test_a_data_set_is_checked_once_for_many_trainings_until_a_file_changes(fleet, ward, tmp_path, monkeypatch):

@@ -97,7 +97,7 @@ def test_what_report_raises_ends_the_training(blobs):
 def test_a_training_goes_on_from_any_epochs_checkpoint(blobs, optimizer):
     task = replace_training(FIVE, optimizer=optimizer)
     checkpoints = []
-    whole = trained(blobs, task, seed=3, save=checkpoints.append)
+    whole = trained(blobs, task, seed=3, save=lambda make: checkpoints.append(make()))
     assert len(checkpoints) == 4
     for checkpoint in checkpoints:
         resumed = trained(blobs, task, seed=3, resume=checkpoint)
@@ -113,7 +113,7 @@ def replace_training(training, **changes):
 @pytest.mark.parametrize("cut", [0, 10, 500])
 def test_a_damaged_checkpoint_is_corrupt(blobs, cut):
     checkpoints = []
-    trained(blobs, save=checkpoints.append)
+    trained(blobs, save=lambda make: checkpoints.append(make()))
     with pytest.raises(Corrupt, match="checkpoint"):
         trained(blobs, resume=checkpoints[0][:cut])
 

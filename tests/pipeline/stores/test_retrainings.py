@@ -113,6 +113,62 @@ def test_a_dead_workers_training_is_taken_back_and_counted(ledger):
     assert "FLFLEET_MAX_ATTEMPTS" in row.error
 
 
+def test_a_checkpoint_is_where_the_next_claim_goes_on_and_attempts_start_from_none(ledger):
+    add(ledger)
+    enqueue(ledger)
+    ledger.defer_retraining(ledger.next_retraining(ME), "backend is away", 0)
+    claim = ledger.next_retraining(ME)
+    assert (claim.attempts, claim.checkpoint) == (1, None)
+    ledger.note_retraining(claim, "c" * 64)
+    assert ledger.retraining_checkpoints() == {"c" * 64}
+    ledger.defer_retraining(claim, "backend is away", 0)
+    claim = ledger.next_retraining(ME)
+    assert (claim.attempts, claim.checkpoint) == (1, "c" * 64)
+    ledger.defer_retraining(claim, "it is damaged", 0, afresh=True)
+    assert ledger.next_retraining(ME).checkpoint is None
+
+
+@pytest.mark.parametrize("end", ["finish", "fail", "cancel"])
+def test_what_has_ended_names_no_checkpoint(ledger, end):
+    add(ledger)
+    enqueue(ledger)
+    claim = ledger.next_retraining(ME)
+    ledger.note_retraining(claim, "c" * 64)
+    {
+        "finish": lambda: ledger.finish_retraining(claim, {}),
+        "fail": lambda: ledger.fail_retraining(claim, "no"),
+        "cancel": ledger.cancel_retrainings,
+    }[end]()
+    assert ledger.retraining_checkpoints() == set()
+
+
+def test_who_gives_way_keeps_its_turn_and_no_attempt_is_counted(ledger):
+    for name in ("first", "second"):
+        add(ledger, name)
+        enqueue(ledger, batch=name)
+    claim = ledger.next_retraining(ME)
+    ledger.note_retraining(claim, "c" * 64)
+    ledger.give_back_retraining(claim)
+    again = ledger.next_retraining(ME)
+    assert (again.run_id, again.attempts, again.checkpoint) == (claim.run_id, 0, "c" * 64)
+    with pytest.raises(Fenced):
+        ledger.give_back_retraining(claim)
+
+
+def test_a_round_waits_while_its_training_is_due_and_nobody_takes_it(ledger):
+    run_id = add(ledger)
+    assert not ledger.round_waits(0)  # it is to be fetched first
+    for stage in (Stage.FETCH, Stage.DATA):
+        ledger.commit(ledger.claim(run_id, stage, ME), {}, {})
+    assert ledger.round_waits(0)
+    assert not ledger.round_waits(60)
+    ledger.stop(Kind.POOL, Stage.TRAIN.value, by="anna")
+    assert not ledger.round_waits(0)
+    ledger.resume(Kind.POOL, Stage.TRAIN.value, by="anna")
+    assert ledger.claim(run_id, Stage.TRAIN, ME)
+    assert not ledger.round_waits(0)
+
+
 def test_a_live_worker_of_another_host_keeps_its_training(ledger):
     add(ledger)
     enqueue(ledger)
