@@ -2,8 +2,8 @@
 
 flfleet bench retrain [--runs N] [--json]
 
-All of it is the product's own: trainings in a ledger, hints through a broker, a Celery worker of one process. The rivals differ in one thing,
-how long that process lives: `--max-tasks-per-child 1` makes it one a training, as do systems that start a process or a container
+All of it is the product's own: trainings in a ledger, hints through a broker, a Celery worker of one process, that trains as many at once as fit
+into a stack, or (FLFLEET_STACK_PARAMETERS=0) one after the other. The rivals differ in one thing, how long that process lives: `--max-tasks-per-child 1` makes it one a training, as do systems that start a process or a container
 for every run; the last row starts an interpreter for every training, without a broker.
 """
 
@@ -65,6 +65,7 @@ def measure(runs: int, say: Callable[[str], None]) -> list[Row]:
     ):
         few = max(runs // 40, 5)
         rows = [
+            Row(name="one warm process, stacked", runs=runs, seconds=bench.through_a_worker(runs, stack=True)),
             Row(name="one warm process", runs=runs, seconds=bench.through_a_worker(runs)),
             Row(
                 name="a process a run, forked",
@@ -100,9 +101,9 @@ class _Bench:
         """Gives the ledger's connections back."""
         self.ledger.close()
 
-    def through_a_worker(self, runs: int, *options: str) -> float:
+    def through_a_worker(self, runs: int, *options: str, stack: bool = False) -> float:
         """Seconds of so many trainings in a Celery worker of one process, which is warm when the clock starts."""
-        with self._worker(options):
+        with self._worker(options, stack):
             self._until_through(_WARM)
             return self._until_through(runs)
 
@@ -147,11 +148,12 @@ class _Bench:
                 pass
 
     @contextmanager
-    def _worker(self, options: tuple[str, ...]) -> Iterator[None]:
+    def _worker(self, options: tuple[str, ...], stack: bool) -> Iterator[None]:
         command = [sys.executable, "-m", "celery", "-A", "tasks.app", "worker", "-Q", RETRAIN, "-c", "1"]
         silent = ["--without-mingle", "--without-gossip", "--without-heartbeat", "--loglevel", "ERROR"]
         with (self.home / "worker.log").open("a") as log:
-            process = subprocess.Popen([*command, *silent, *options], env=self.environment, stdout=log, stderr=log)
+            environment = self.environment | ({} if stack else {"FLFLEET_STACK_PARAMETERS": "0"})
+            process = subprocess.Popen([*command, *silent, *options], env=environment, stdout=log, stderr=log)
         try:
             yield
         finally:

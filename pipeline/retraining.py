@@ -63,33 +63,49 @@ class GaveWay(FleetError):
     """A round waits for this worker: the training stopped after an epoch, and its checkpoint is noted."""
 
 
-def retrain(job: Job, datasets: OpenDatasets, gives_way: Callable[[], bool] = lambda: False) -> Mapping[str, Any]:
+def retrain(
+    job: Job, datasets: OpenDatasets, gives_way: Callable[[], bool] = lambda: False, alone: str | None = None
+) -> Mapping[str, Any]:
     """Fetches the model unless the store holds it, trains (from its checkpoint on, if there is one), and returns the figures of
     `train` with dataset and samples.
 
-    `gives_way`, asked after every epoch: whether to stop there. Notes `checkpoint`. Raises GaveWay; Retryable, Rejected,
+    `gives_way`, asked after every epoch: whether to stop there. `alone`: why it is not trained in a stack. Notes `checkpoint`. Raises GaveWay; Retryable, Rejected,
     Misconfigured or Corrupt as the stages do; and what the job's `report` and `note` raise.
     """
     job = replace(job, inputs={**job.inputs, "model": fetch.fetch_model(job.task, job.artifacts, job.settings)})
     model = train.read(job)
     dataset = datasets.open(job, model.architecture)
-    kept, last = train.KeptCheckpoint(job), time.monotonic()
+    kept = train.KeptCheckpoint(job)
+    between = BetweenEpochs(gives_way)
+    trained = train.train_on(
+        job, model.module(), dataset, resume=kept.load(), save=lambda make: between(lambda: kept.save(make()))
+    )
+    return figures(job, trained, dataset, together=1, alone=alone)
 
-    def save(make: Callable[[], bytes]) -> None:
-        nonlocal last
-        stops = gives_way()
-        if stops or time.monotonic() - last >= CHECKPOINT_SECONDS:
-            kept.save(make())
-            last = time.monotonic()
+
+class BetweenEpochs:
+    """What happens after an epoch: a checkpoint, where one is due; and the end, where a round waits."""
+
+    def __init__(self, gives_way: Callable[[], bool]) -> None:
+        self._gives_way = gives_way
+        self._last = time.monotonic()
+
+    def __call__(self, keep: Callable[[], None]) -> None:
+        """`keep` keeps a checkpoint. Raises GaveWay, and what `keep` raises."""
+        stops = self._gives_way()
+        if stops or time.monotonic() - self._last >= CHECKPOINT_SECONDS:
+            keep()
+            self._last = time.monotonic()
         if stops:
             raise GaveWay("a round waits for this worker")
 
-    trained = train.train_on(job, model.module(), dataset, resume=kept.load(), save=save)
-    return _figures(job, trained, dataset)
 
-
-def _figures(job: Job, trained: "Trained", dataset: "Dataset") -> Mapping[str, Any]:
-    return {**train.figures(job, trained), "dataset": dataset.digest, "samples": len(dataset.training)}
+def figures(
+    job: Job, trained: "Trained", dataset: "Dataset", *, together: int, alone: str | None = None
+) -> Mapping[str, Any]:
+    """What a local training tells: `train`'s figures with dataset, samples, together (trainings in its stack) and, of one alone, why."""
+    told = {"dataset": dataset.digest, "samples": len(dataset.training), "together": together, "alone": alone}
+    return {**train.figures(job, trained), **told}
 
 
 def _stamp(folder: Path) -> frozenset[Any]:

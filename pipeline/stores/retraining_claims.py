@@ -1,7 +1,9 @@
 """A local training is worked on: claim, renew, report, finish; and every way in which it can end without figures."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
+from itertools import islice
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Row, exists, func, or_, select, update
@@ -37,6 +39,31 @@ class RetrainingClaims(AuditLog):
             self._take_turn(db, row, owner)
         return _claimed(row)
 
+    def peers_of(
+        self, claim: RetrainingClaim, owner: str, *, most: int, is_alike: Callable[[str], bool]
+    ) -> list[RetrainingClaim]:
+        """Takes those that are to be trained together with one that is claimed: of its miner, data set and priority, before any
+        attempt failed, and `is_alike` says so of their task, by its hash. At most `most`, of twice as many that are looked at.
+        """
+        waiting = (
+            select(retrainings)
+            .where(
+                retrainings.c.state == Turn.QUEUED,
+                retrainings.c.priority == claim.priority,
+                retrainings.c.miner == claim.miner,
+                retrainings.c.dataset == claim.dataset,
+                retrainings.c.attempts == 0,
+                ~stopped(Stage.TRAIN.value, retrainings.c.dataset),
+            )
+            .order_by(retrainings.c.created_at, retrainings.c.retraining_id)
+            .limit(2 * most)
+        )
+        with self._reading() as db:
+            rows = db.execute(waiting).all()
+        chosen = list(islice((row for row in rows if is_alike(row.task_hash)), most))
+        with self._transaction() as db:
+            return [_claimed(row) for row in chosen if self._take_turn(db, row, owner)]
+
     def renew_retraining(self, claim: RetrainingClaim) -> None:
         """Lengthens the lease. Raises Fenced."""
         self._write_retraining(claim, lease_until=self._now() + self._lease_seconds)
@@ -49,16 +76,20 @@ class RetrainingClaims(AuditLog):
         """Shows its progress to people. Raises Fenced."""
         self._write_retraining(claim, progress=dict(progress))
 
+    def report_retrainings(self, progress: Iterable[tuple[RetrainingClaim, Mapping[str, Any]]]) -> set[str]:
+        """As `report_retraining`, of several at once. Returns the ids of those that are no longer their worker's."""
+        with self._transaction() as db:
+            return _lost_among(progress, lambda claim, its: self._held_write(db, claim, {"progress": dict(its)}))
+
+    def finish_retrainings(self, figures: Iterable[tuple[RetrainingClaim, Mapping[str, Any]]]) -> set[str]:
+        """As `finish_retraining`, of several at once. Returns the ids of those that are no longer their worker's."""
+        with self._transaction() as db:
+            return _lost_among(figures, partial(self._finish_one, db))
+
     def finish_retraining(self, claim: RetrainingClaim, figures: Mapping[str, Any]) -> None:
         """Keeps its figures. Raises Fenced."""
         with self._transaction() as db:
-            self._held_write(db, claim, _ended(Turn.DONE) | {"figures": dict(figures), "error": None})
-            row = db.execute(select(retrainings).where(retrainings.c.retraining_id == claim.run_id)).one()
-            told = {"task": row.task_id, "round": row.round, "miner": row.miner, "name": row.miner_name}
-            digest = figures.get("dataset")
-            self._record(
-                db, "trained locally", retraining=claim.run_id, **told, dataset=row.dataset, datasetDigest=digest
-            )
+            self._finish_one(db, claim, figures)
 
     def fail_retraining(self, claim: RetrainingClaim, reason: str) -> None:
         """It cannot be done, for this reason. Raises Fenced."""
@@ -115,6 +146,13 @@ class RetrainingClaims(AuditLog):
             )
             return set(db.execute(held).scalars())
 
+    def _finish_one(self, db: Connection, claim: RetrainingClaim, figures: Mapping[str, Any]) -> None:
+        self._held_write(db, claim, _ended(Turn.DONE) | {"figures": dict(figures), "error": None})
+        row = db.execute(select(retrainings).where(retrainings.c.retraining_id == claim.run_id)).one()
+        told = {"task": row.task_id, "round": row.round, "miner": row.miner, "name": row.miner_name}
+        digest = figures.get("dataset")
+        self._record(db, "trained locally", retraining=claim.run_id, **told, dataset=row.dataset, datasetDigest=digest)
+
     def _take_turn(self, db: Connection, row: Row[Any], owner: str) -> bool:
         """Takes a row that was read just now. Whether nobody was faster."""
         values = {
@@ -158,6 +196,19 @@ def _has_waited(now: Any) -> ColumnElement[bool]:
     # A wait that lies too far ahead is of a clock before a reboot.
     until = retrainings.c.not_before
     return or_(until.is_(None), until <= now, until > now + MAX_WAIT_SECONDS)
+
+
+def _lost_among(
+    each: Iterable[tuple[RetrainingClaim, Mapping[str, Any]]],
+    write: Callable[[RetrainingClaim, Mapping[str, Any]], None],
+) -> set[str]:
+    lost = set()
+    for claim, values in each:
+        try:
+            write(claim, values)
+        except Fenced:  # the statement has changed nothing; the others' stand
+            lost.add(claim.run_id)
+    return lost
 
 
 def _ended(state: Turn) -> dict[str, Any]:

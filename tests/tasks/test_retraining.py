@@ -5,11 +5,12 @@ import pytest
 from celery import Celery
 from kombu import Consumer
 
+from pipeline.learning import stacking
 from pipeline.settings import current, load
 from pipeline.stages.contract import Stage
 from pipeline.stores.owners import this_process
 from pipeline.stores.retraining_records import Turn
-from tasks import retraining, sweeping
+from tasks import retraining, retraining_turns, sweeping
 from tasks.app import RETRAIN, RETRAIN_PRIORITY, app, configuration
 from tasks.holdings import artifacts
 from tasks.queues import queue_depths
@@ -35,8 +36,9 @@ def linear_model() -> str:
 @pytest.fixture
 def ward(fleet, tmp_path):
     write_ward(tmp_path / "home/data")
-    retraining._datasets.cache_clear()
-    retraining._rounds.cache_clear()
+    retraining_turns._datasets.cache_clear()
+    retraining_turns._rounds.cache_clear()
+    retraining._stacks.cache_clear()
     return linear_model()
 
 
@@ -94,10 +96,10 @@ def test_a_bug_is_a_counted_attempt(fleet, ward, monkeypatch):
     add(fleet, ward)
     enqueue(fleet)
 
-    def broken(*_arguments):
+    def broken(*_arguments, **_options):
         raise ZeroDivisionError("division by zero")
 
-    monkeypatch.setattr(retraining, "retrain", broken)
+    monkeypatch.setattr(retraining_turns, "retrain", broken)
     retrain()
     (row,) = fleet.retrainings("batch")
     assert (row.state, row.attempts) == (Turn.QUEUED, 1)
@@ -107,14 +109,14 @@ def test_a_bug_is_a_counted_attempt(fleet, ward, monkeypatch):
 def test_a_training_that_is_cancelled_stops_and_writes_nothing(fleet, ward, monkeypatch):
     add(fleet, ward, training={"epochs": 100, "batchSize": 1, "learningRate": 0.01})
     enqueue(fleet)
-    monkeypatch.setattr(retraining, "_REPORT_SECONDS", 0.0)
-    report = retraining._Report.__call__
+    monkeypatch.setattr(retraining_turns, "_REPORT_SECONDS", 0.0)
+    report = retraining_turns._Report.__call__
 
     def cancelled_at_first_sight(self, progress):
         fleet.cancel_retrainings()
         report(self, progress)
 
-    monkeypatch.setattr(retraining._Report, "__call__", cancelled_at_first_sight)
+    monkeypatch.setattr(retraining_turns._Report, "__call__", cancelled_at_first_sight)
     assert retrain().startswith("fenced")
     (row,) = fleet.retrainings("batch")
     assert (row.state, row.figures) == (Turn.CANCELLED, {})
@@ -126,7 +128,7 @@ FIVE = {"epochs": 5, "batchSize": 8, "learningRate": 0.1}
 def test_a_training_gives_way_to_a_round_after_an_epoch_and_goes_on_later(fleet, ward, monkeypatch):
     add(fleet, ward, training=FIVE)
     enqueue(fleet)
-    monkeypatch.setattr(retraining, "PATIENCE_SECONDS", 0.0)
+    monkeypatch.setattr(retraining_turns, "PATIENCE_SECONDS", 0.0)
     urgent = add(fleet, ward, "urgent")
     for stage in (Stage.FETCH, Stage.DATA):
         fleet.commit(fleet.claim(urgent, stage, this_process()), {}, {})
@@ -138,7 +140,7 @@ def test_a_training_gives_way_to_a_round_after_an_epoch_and_goes_on_later(fleet,
 
     fleet.claim(urgent, Stage.TRAIN, this_process())
     reports = []
-    monkeypatch.setattr(retraining._Report, "__call__", lambda _self, progress: reports.append(progress["epoch"]))
+    monkeypatch.setattr(retraining_turns._Report, "__call__", lambda _self, progress: reports.append(progress["epoch"]))
     assert retrain() == "trained"
     (row,) = fleet.retrainings("batch")
     assert row.figures["epochs"] == 5
@@ -172,11 +174,167 @@ def test_pruning_keeps_the_checkpoint_of_a_training_that_waits(fleet, ward):
     assert not artifacts().exists(left)
 
 
+@pytest.fixture
+def many(fleet, ward):
+    """Six that may share a stack."""
+    for number in range(6):
+        add(fleet, ward, f"task-{number}", training=FIVE)
+    enqueue(fleet)
+    return fleet
+
+
+def test_small_ones_of_a_kind_are_trained_together(many):
+    assert retrain() == "trained 6 of 6"
+    rows = list(many.retrainings("batch"))
+    assert {row.state for row in rows} == {Turn.DONE}
+    assert {(row.figures["together"], row.figures["alone"]) for row in rows} == {(6, None)}
+    assert {len(row.figures["losses"]) for row in rows} == {5}
+    # Each in an order of its own.
+    assert len({row.figures["losses"][-1] for row in rows}) == 6
+    assert len({entry.members["retraining"] for entry in many.audit_entries()}) == 6
+    assert retrain() == "nothing waits"
+
+
+def test_together_each_comes_out_as_alone(many, monkeypatch):
+    monkeypatch.setenv("FLFLEET_TRAINING_SEED", "7")
+    current.cache_clear()
+    retrain()
+    monkeypatch.setenv("FLFLEET_STACK_PARAMETERS", "0")
+    current.cache_clear()
+    sum(many.add_retrainings(batch="alone", priority=5))
+    assert [retrain() for _ in range(6)] == ["trained"] * 6
+    for stacked, alone in zip(many.retrainings("batch"), many.retrainings("alone"), strict=True):
+        assert stacked.figures["losses"] == pytest.approx(alone.figures["losses"], rel=1e-4)
+        assert stacked.figures["accuracy"] == alone.figures["accuracy"]
+        assert alone.figures["alone"] == "FLFLEET_STACK_PARAMETERS is 0"
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"training": FIVE | {"learningRate": 0.2}}, "no other of its kind waited"),
+        ({"training": FIVE, "architecture": None}, "the task names no architecture"),
+    ],
+)
+def test_another_kind_is_left_to_its_own_turn(many, ward, changes, reason):
+    add(many, ward, "unlike", **changes)
+    sum(many.add_retrainings(batch="later", priority=5, task_ids=["unlike"]))
+    assert [retrain(), retrain()] == ["trained 6 of 6", "trained"]
+    (row,) = many.retrainings("later")
+    assert row.figures["alone"] == reason
+
+
+def test_who_failed_before_takes_no_others_along(many):
+    claim = many.next_retraining(this_process())
+    many.defer_retraining(claim, "a worker ended without a word", 0)
+    assert retrain() == "trained"
+    assert retrain() == "trained 5 of 5"
+    (row,) = [row for row in many.retrainings("batch") if row.retraining_id == claim.run_id]
+    assert row.figures["alone"] == "an earlier attempt ended without a result"
+
+
+def test_one_whose_model_is_unfit_fails_by_itself(many, ward):
+    add(many, artifacts().put(b"no model"), "broken", training=FIVE)
+    sum(many.add_retrainings(batch="broken", priority=5, task_ids=["broken"]))
+    assert retrain() == "trained 6 of 7"
+    (row,) = many.retrainings("broken")
+    assert row.state is Turn.FAILED
+    assert {row.state for row in many.retrainings("batch")} == {Turn.DONE}
+
+
+def test_one_that_is_cancelled_leaves_its_stack(many, monkeypatch):
+    monkeypatch.setattr(retraining_turns, "_REPORT_SECONDS", 0.0)
+    leave = retraining_turns.Turns._leave
+    cancelled = [next(iter(many.retrainings("batch"))).retraining_id]
+    seen = []
+
+    def cancelled_at_first_sight(self, turns, leases, progress):
+        many.cancel_retrainings(ids=cancelled)
+        seen.append(len(progress))
+        return leave(self, turns, leases, progress)
+
+    monkeypatch.setattr(retraining_turns.Turns, "_leave", cancelled_at_first_sight)
+    assert retrain() == "trained 5 of 6"
+    assert seen[0] == 6
+    assert set(seen[1:]) == {5}
+    states = {row.retraining_id: row.state for row in many.retrainings("batch")}
+    assert states.pop(cancelled[0]) is Turn.CANCELLED
+    assert set(states.values()) == {Turn.DONE}
+
+
+def test_one_that_is_cancelled_at_the_last_moment_writes_nothing(many, monkeypatch):
+    finish = many.finish_retrainings
+    (first, *_others) = many.retrainings("batch")
+
+    def late(figures):
+        many.cancel_retrainings(ids=[first.retraining_id])
+        return finish(figures)
+
+    monkeypatch.setattr(many, "finish_retrainings", late)
+    assert retrain() == "trained 5 of 6"
+    states = {row.retraining_id: (row.state, bool(row.figures)) for row in many.retrainings("batch")}
+    assert states.pop(first.retraining_id) == (Turn.CANCELLED, False)
+    assert set(states.values()) == {(Turn.DONE, True)}
+
+
+def test_a_stack_gives_way_to_a_round_and_goes_on_together(many, ward, monkeypatch):
+    monkeypatch.setattr(retraining_turns, "PATIENCE_SECONDS", 0.0)
+    urgent = add(many, ward, "urgent")
+    for stage in (Stage.FETCH, Stage.DATA):
+        many.commit(many.claim(urgent, stage, this_process()), {}, {})
+    assert retrain() == "trained 0 of 6"
+    assert {(row.state, row.attempts) for row in many.retrainings("batch")} == {(Turn.QUEUED, 0)}
+    checkpoints = many.retraining_checkpoints()
+    assert len(checkpoints) == 6
+
+    many.claim(urgent, Stage.TRAIN, this_process())
+    assert retrain() == "trained 6 of 6"
+    assert {row.figures["epochs"] for row in many.retrainings("batch")} == {5}
+    assert not any(artifacts().exists(digest) for digest in checkpoints)
+
+
+def test_what_turns_out_not_to_be_stackable_is_trained_one_by_one_and_says_why(many, monkeypatch):
+    def undone(*_arguments, **_options):
+        raise stacking.Unstackable("torch cannot stack it: a lack of memory")
+        yield
+
+    monkeypatch.setattr(stacking, "train_stack", undone)
+    assert [retrain() for _ in range(6)] == ["trained"] * 6
+    rows = list(many.retrainings("batch"))
+    assert {row.figures["alone"] for row in rows} == {"torch cannot stack it: a lack of memory"}
+    assert {row.attempts for row in rows} == {0}
+
+
+def test_a_bug_in_a_stack_is_an_attempt_of_each_and_then_each_is_alone(many, monkeypatch):
+    def broken(*_arguments, **_options):
+        raise ZeroDivisionError("division by zero")
+        yield
+
+    monkeypatch.setattr(retraining_turns, "retrain_together", broken)
+    retrain()
+    rows = list(many.retrainings("batch"))
+    assert {(row.state, row.attempts) for row in rows} == {(Turn.QUEUED, 1)}
+    assert all("ZeroDivisionError" in row.error for row in rows)
+    wait_until(lambda: many.waiting_retrainings() == 6, 10)
+    assert retrain() == "trained"
+
+
+def test_a_data_set_that_is_missing_fails_a_stack_with_the_reason(fleet, ward):
+    for name in ("one", "two"):
+        add(fleet, ward, name, dataset="elsewhere")
+    enqueue(fleet)
+    assert retrain() == "trained 0 of 2"
+    assert {row.state for row in fleet.retrainings("batch")} == {Turn.FAILED}
+    assert all("elsewhere" in row.error for row in fleet.retrainings("batch"))
+
+
 def test_a_data_set_is_checked_once_for_many_trainings_until_a_file_changes(fleet, ward, tmp_path, monkeypatch):
     from pipeline.learning import datasets
 
     opened, open_dataset = [], datasets.open_dataset
     monkeypatch.setattr(datasets, "open_dataset", lambda *a, **k: opened.append(a) or open_dataset(*a, **k))
+    monkeypatch.setenv("FLFLEET_STACK_PARAMETERS", "0")
+    current.cache_clear()
     for name in ("one", "two", "three"):
         add(fleet, ward, name)
     enqueue(fleet)

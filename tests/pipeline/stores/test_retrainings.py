@@ -155,6 +155,51 @@ def test_who_gives_way_keeps_its_turn_and_no_attempt_is_counted(ledger):
         ledger.give_back_retraining(claim)
 
 
+def test_peers_are_of_the_same_miner_data_set_and_priority_and_fresh(ledger):
+    add(ledger, "tried")
+    enqueue(ledger)
+    ledger.defer_retraining(ledger.next_retraining(ME), "later", 60)
+    add(ledger, "first")
+    enqueue(ledger)
+    first = ledger.next_retraining(ME)
+    for name, changes, priority in (
+        ("alike", {}, 5),
+        ("another miner", {"miner": 1}, 5),
+        ("another data set", {"dataset": "xray"}, 5),
+        ("less urgent", {}, 6),
+        ("unlike", {}, 5),
+        ("alike too", {}, 5),
+        ("one too many", {}, 5),
+    ):
+        add(ledger, name.replace(" ", "-"), **changes)
+        enqueue(ledger, priority=priority, task_ids=[name.replace(" ", "-")])
+    unlike = next(row.run_id for row in ledger.retrainings() if row.task_id == "unlike")
+    task_hash = ledger.run(unlike).task_hash
+    peers = ledger.peers_of(first, ME, most=2, is_alike=lambda its: its != task_hash)
+    assert [ledger.task(peer.task_hash).task_id for peer in peers] == ["alike", "alike-too"]
+    assert ledger.retraining_counts()[Turn.RUNNING] == 3
+
+
+def test_no_one_is_two_claims_peer(ledger):
+    for name in ("one", "two", "three"):
+        add(ledger, name)
+    enqueue(ledger)
+    first, second = ledger.next_retraining(ME), ledger.next_retraining(ME)
+    take = lambda claim: ledger.peers_of(claim, ME, most=9, is_alike=lambda _its: True)  # noqa: E731
+    assert [len(take(first)), len(take(second))] == [1, 0]
+
+
+def test_several_are_written_at_once_and_each_is_fenced_by_itself(ledger):
+    for name in ("one", "two"):
+        add(ledger, name)
+    enqueue(ledger)
+    one, two = ledger.next_retraining(ME), ledger.next_retraining(ME)
+    ledger.cancel_retrainings(ids=[one.run_id])
+    assert ledger.report_retrainings([(one, {"epoch": 1}), (two, {"epoch": 1})]) == {one.run_id}
+    assert ledger.finish_retrainings([(one, {"losses": [1.0]}), (two, {"losses": [1.0]})]) == {one.run_id}
+    assert ledger.retraining_counts() == {Turn.CANCELLED: 1, Turn.DONE: 1}
+
+
 def test_a_round_waits_while_its_training_is_due_and_nobody_takes_it(ledger):
     run_id = add(ledger)
     assert not ledger.round_waits(0)  # it is to be fetched first
