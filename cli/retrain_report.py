@@ -18,7 +18,19 @@ from pipeline.stores.retraining_records import Retraining, Turn
 _MOST_ROWS = 50
 _COLUMNS = (
     *("retrainingID", "batch", "runID", "taskID", "round", "dataset", "miner", "name", "priority", "state"),
-    *("epochs", "lossFirst", "lossLast", "accuracy", "samples", "device", "trainSeconds", "seconds", "error"),
+    *(
+        "epochs",
+        "lossFirst",
+        "lossLast",
+        "accuracy",
+        "samples",
+        "device",
+        "together",
+        "alone",
+        "trainSeconds",
+        "seconds",
+        "error",
+    ),
 )
 
 
@@ -36,7 +48,7 @@ class TaskReport:
     loss_last: float | None
     #: On held-back data, 0 .. 1; None where nothing is held back.
     accuracy: float | None
-    #: Of one training, from claim to end.
+    #: Of one training, from claim to end; of trainings that shared a stack, each one's share of its time.
     seconds: float | None
     #: A failure's reason, if there is one.
     error: str | None
@@ -71,7 +83,7 @@ def by_task(rows: Iterable[Retraining]) -> Iterator[TaskReport]:
             loss_first=_mean([_loss(row, 0) for row in done]),
             loss_last=_mean([_loss(row, -1) for row in done]),
             accuracy=_mean([row.figures.get("accuracy") for row in done]),
-            seconds=_mean([row.seconds for row in done]),
+            seconds=_mean([_share(row) for row in done]),
             error=next((row.error for row in some if row.state is Turn.FAILED), None),
         )
 
@@ -147,9 +159,14 @@ def _line(row: Retraining) -> list[Any]:
     return [
         *(row.retraining_id, row.batch, row.run_id, row.task_id, row.round, row.dataset, row.miner, row.miner_name),
         *(row.priority, row.state, figures.get("epochs"), _loss(row, 0), _loss(row, -1), figures.get("accuracy")),
-        *(figures.get("samples"), figures.get("device"), figures.get("seconds")),
+        *(figures.get("samples"), figures.get("device"), figures.get("together"), figures.get("alone")),
+        figures.get("seconds"),
         *(None if row.seconds is None else round(row.seconds, 3), row.error),
     ]
+
+
+def _share(row: Retraining) -> float | None:
+    return None if row.seconds is None else row.seconds / (row.figures.get("together") or 1)
 
 
 def _loss(row: Retraining, epoch: int) -> float | None:
