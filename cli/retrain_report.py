@@ -8,7 +8,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from rich.table import Table
+from rich.table import Column, Table
 
 from cli.console import OUT
 from pipeline.errors import Misconfigured
@@ -90,18 +90,23 @@ def by_task(rows: Iterable[Retraining]) -> Iterator[TaskReport]:
 
 def show(tasks: Sequence[TaskReport], counts: Mapping[Turn, int]) -> None:
     """The table for a terminal; of very many tasks the first ones."""
-    table = Table("task", "round", "done", "failed", "loss", "held accuracy", "seconds", "error")
+    table = Table(
+        Column("task", overflow="fold"), "round", "done", Column("loss", no_wrap=True), "held accuracy", "seconds"
+    )
+    failures = any(task.failed for task in tasks)
+    if failures:
+        table.add_column("failed")
+        table.add_column("error", overflow="fold")
     for task in tasks[:_MOST_ROWS]:
         loss = "-" if task.loss_first is None else f"{task.loss_first:.4f} > {task.loss_last:.4f}"
         table.add_row(
             task.task_id,
             str(task.round),
             str(task.done),
-            str(task.failed),
             loss,
             _text(task.accuracy, ".3f"),
-            _text(task.seconds, ".2f"),
-            (task.error or "")[:200],
+            _text(task.seconds, ".3g"),
+            *((str(task.failed), (task.error or "")[:200]) if failures else ()),
         )
     OUT.print(table)
     if len(tasks) > _MOST_ROWS:
