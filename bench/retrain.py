@@ -132,12 +132,9 @@ class _Bench:
 
         self._enqueue(runs)
         begun = time.monotonic()
-        sent = 0
-        while left := sum(self.ledger.retraining_counts().get(state, 0) for state in UNFINISHED):
-            # The sweep's part, more often than every five seconds.
-            while sent < runs and sent < runs - left + MOST_HINTS:
-                retrain_next.apply_async()
-                sent += 1
+        for _ in range(min(runs, MOST_HINTS)):  # the sweep's part
+            retrain_next.apply_async()
+        while any(self.ledger.retraining_counts().get(state) for state in UNFINISHED):
             if time.monotonic() - begun > _LONGEST_SECONDS:
                 raise TimeoutError(f"not through after {_LONGEST_SECONDS:.0f} s")
             time.sleep(0.02)

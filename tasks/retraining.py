@@ -1,7 +1,7 @@
 """flfleet.retrain: the next local training in the ledger's order of priority, or several small ones of a kind as one program.
 
 Its messages name no training: each says "there may be work", and the sweep keeps as many of them in the queue as there is work,
-up to a limit. So thousands of trainings need no thousands of messages, a lost message costs nothing, and the ledger alone
+up to a limit; one that found work sends another. So thousands of trainings need no thousands of messages, a lost message costs nothing, and the ledger alone
 decides whose turn it is. The queue stands behind the stages' in every train worker: a round that has a deadline goes first, and
 a training that is at work gives way to it between two epochs.
 """
@@ -12,6 +12,7 @@ from typing import Any
 
 import celery
 import structlog
+from kombu.exceptions import OperationalError
 
 from pipeline.errors import Retryable
 from pipeline.settings import current
@@ -24,7 +25,7 @@ from tasks.holdings import ledger
 from tasks.queues import queue_depths
 from tasks.retraining_turns import Turns
 
-#: Messages that wait at most: what workers take until the next sweep, many times over.
+#: Messages that the sweep sends at most: enough for as many idle processes.
 MOST_HINTS = 200
 
 
@@ -54,9 +55,20 @@ def retrain_next(self: celery.Task) -> str:
     if claim is None:
         return "nothing waits"
     self.request.turns = turns = Turns(book, claim)
+    if not self.request.is_eager:
+        _hint_again()
     with structlog.contextvars.bound_contextvars(miner=claim.miner):
         alone = _joined(book, claim, turns)
         return turns.take(alone, _stacks())
+
+
+def _hint_again() -> None:
+    """Where one training waited, others may: small ones are done long before the next sweep."""
+    away = app.connection_for_write().recoverable_connection_errors
+    try:
+        retrain_next.apply_async(priority=RETRAIN_PRIORITY, retry=False)
+    except (OperationalError, *away):
+        return  # the sweep sends more
 
 
 def _joined(book: RunLedger, claim: RetrainingClaim, turns: Turns) -> str | None:

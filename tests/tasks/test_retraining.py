@@ -362,6 +362,13 @@ def test_the_sweep_keeps_as_many_hints_in_the_queue_as_work_waits_up_to_a_limit(
     assert "3 hints to retrain" in sweeping.sweep.apply().get()
 
 
+def test_one_hint_is_enough_for_all_that_waits(many, worker, monkeypatch):
+    monkeypatch.setenv("FLFLEET_STACK_PARAMETERS", "0")
+    current.cache_clear()
+    retraining.retrain_next.apply_async(priority=RETRAIN_PRIORITY)
+    wait_until(lambda: many.retraining_counts() == {Turn.DONE: 6}, 60)
+
+
 @pytest.mark.services
 def test_a_train_worker_takes_a_stage_before_hints_that_came_earlier(broker, monkeypatch):
     """On a real broker: a worker of the queues `train` and `retrain`, as `flfleet up` starts it."""
