@@ -101,7 +101,7 @@ def retrain_together(
 def _trained(
     jobs: Mapping[int, Job],
     members: Mapping[int, "Member"],
-    kept: Mapping[int, train.KeptCheckpoint],
+    kept: Mapping[int, "train.KeptCheckpoint"],
     datasets: OpenDatasets,
     leave: Callable[[Mapping[int, Mapping[str, Any]]], Collection[int]],
     gives_way: Callable[[], bool],
