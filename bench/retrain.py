@@ -2,12 +2,13 @@
 
 flfleet bench retrain [--runs N] [--json]
 
-All of it is the product's own: trainings in a ledger, hints through a broker, a Celery worker of one process. The rivals differ in one thing,
-how long that process lives: `--max-tasks-per-child 1` makes it one a training, as do systems that start a process or a container
+All of it is the product's own: trainings in a ledger, hints through a broker, a Celery worker of one process, that trains as many at once as fit
+into a stack, or (FLFLEET_STACK_PARAMETERS=0) one after the other. The rivals differ in one thing, how long that process lives: `--max-tasks-per-child 1` makes it one a training, as do systems that start a process or a container
 for every run; the last row starts an interpreter for every training, without a broker.
 """
 
 import os
+import resource
 import subprocess
 import sys
 import tempfile
@@ -17,6 +18,8 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import psutil
 
 from bench.broker import own_broker
 from cli.homes import NewMiner, create_fleet_home
@@ -45,6 +48,8 @@ class Row:
     name: str
     runs: int
     seconds: float
+    #: Of the workers, or interpreters, all their processes together; what else the machine does does not count.
+    processor_seconds: float
 
     @property
     def per_minute(self) -> float:
@@ -53,7 +58,13 @@ class Row:
 
     def as_json(self) -> dict[str, Any]:
         """The object of `--json`."""
-        return {"name": self.name, "runs": self.runs, "perMinute": round(self.per_minute, 1)}
+        milliseconds = round(1000 * self.processor_seconds / self.runs, 2)
+        return {
+            "name": self.name,
+            "runs": self.runs,
+            "perMinute": round(self.per_minute, 1),
+            "processorMilliseconds": milliseconds,
+        }
 
 
 def measure(runs: int, say: Callable[[str], None]) -> list[Row]:
@@ -65,16 +76,16 @@ def measure(runs: int, say: Callable[[str], None]) -> list[Row]:
     ):
         few = max(runs // 40, 5)
         rows = [
-            Row(name="one warm process", runs=runs, seconds=bench.through_a_worker(runs)),
-            Row(
-                name="a process a run, forked",
-                runs=few,
-                seconds=bench.through_a_worker(few, "--max-tasks-per-child", "1"),
-            ),
-            Row(name="an interpreter a run", runs=few, seconds=bench.interpreters(few)),
+            bench.through_a_worker("one warm process, stacked", runs, stack=True),
+            bench.through_a_worker("one warm process", runs),
+            bench.through_a_worker("a process a run, forked", few, "--max-tasks-per-child", "1"),
+            bench.interpreters("an interpreter a run", few),
         ]
         for row in rows:
-            say(f"{row.name}: {row.per_minute:.0f} trainings a minute ({row.runs} in {row.seconds:.1f} s)")
+            say(
+                f"{row.name}: {row.per_minute:.0f} trainings a minute ({row.runs} in {row.seconds:.1f} s), "
+                f"{row.as_json()['processorMilliseconds']:.1f} ms of a processor each"
+            )
     return rows
 
 
@@ -100,31 +111,30 @@ class _Bench:
         """Gives the ledger's connections back."""
         self.ledger.close()
 
-    def through_a_worker(self, runs: int, *options: str) -> float:
-        """Seconds of so many trainings in a Celery worker of one process, which is warm when the clock starts."""
-        with self._worker(options):
+    def through_a_worker(self, name: str, runs: int, *options: str, stack: bool = False) -> Row:
+        """So many trainings in a Celery worker of one process, which is warm when the clock starts."""
+        with self._worker(options, stack) as pid:
             self._until_through(_WARM)
-            return self._until_through(runs)
+            before = _processor_seconds(pid)
+            seconds = self._until_through(runs)
+            return Row(name=name, runs=runs, seconds=seconds, processor_seconds=_processor_seconds(pid) - before)
 
-    def interpreters(self, runs: int) -> float:
-        """Seconds of so many interpreters, one after the other, each for one training."""
+    def interpreters(self, name: str, runs: int) -> Row:
+        """So many interpreters, one after the other, each for one training."""
         self._enqueue(runs)
-        begun = time.monotonic()
+        begun, before = time.monotonic(), _of_children()
         for _ in range(runs):
             subprocess.run([sys.executable, "-c", _ONE], env=self.environment, check=True, capture_output=True)
-        return self._checked(begun)
+        return Row(name=name, runs=runs, seconds=self._checked(begun), processor_seconds=_of_children() - before)
 
     def _until_through(self, runs: int) -> float:
         from tasks.retraining import MOST_HINTS, retrain_next
 
         self._enqueue(runs)
         begun = time.monotonic()
-        sent = 0
-        while left := sum(self.ledger.retraining_counts().get(state, 0) for state in UNFINISHED):
-            # The sweep's part, more often than every five seconds.
-            while sent < runs and sent < runs - left + MOST_HINTS:
-                retrain_next.apply_async()
-                sent += 1
+        for _ in range(min(runs, MOST_HINTS)):  # the sweep's part
+            retrain_next.apply_async()
+        while any(self.ledger.retraining_counts().get(state) for state in UNFINISHED):
             if time.monotonic() - begun > _LONGEST_SECONDS:
                 raise TimeoutError(f"not through after {_LONGEST_SECONDS:.0f} s")
             time.sleep(0.02)
@@ -147,13 +157,15 @@ class _Bench:
                 pass
 
     @contextmanager
-    def _worker(self, options: tuple[str, ...]) -> Iterator[None]:
+    def _worker(self, options: tuple[str, ...], stack: bool) -> Iterator[int]:
+        """Its process id."""
         command = [sys.executable, "-m", "celery", "-A", "tasks.app", "worker", "-Q", RETRAIN, "-c", "1"]
         silent = ["--without-mingle", "--without-gossip", "--without-heartbeat", "--loglevel", "ERROR"]
         with (self.home / "worker.log").open("a") as log:
-            process = subprocess.Popen([*command, *silent, *options], env=self.environment, stdout=log, stderr=log)
+            environment = self.environment | ({} if stack else {"FLFLEET_STACK_PARAMETERS": "0"})
+            process = subprocess.Popen([*command, *silent, *options], env=environment, stdout=log, stderr=log)
         try:
-            yield
+            yield process.pid
         finally:
             process.terminate()
             process.wait(timeout=30)
@@ -190,3 +202,14 @@ class _Bench:
             "publishedAt": int(time.time()),
             "timeout": 86400,
         }
+
+
+def _processor_seconds(pid: int) -> float:
+    """Of a process and of all that it started, those that have ended included."""
+    worker = psutil.Process(pid)
+    return sum(sum(process.cpu_times()[:4]) for process in (worker, *worker.children(recursive=True)))
+
+
+def _of_children() -> float:
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime

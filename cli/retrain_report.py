@@ -8,7 +8,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from rich.table import Table
+from rich.table import Column, Table
 
 from cli.console import OUT
 from pipeline.errors import Misconfigured
@@ -18,7 +18,19 @@ from pipeline.stores.retraining_records import Retraining, Turn
 _MOST_ROWS = 50
 _COLUMNS = (
     *("retrainingID", "batch", "runID", "taskID", "round", "dataset", "miner", "name", "priority", "state"),
-    *("epochs", "lossFirst", "lossLast", "accuracy", "samples", "device", "trainSeconds", "seconds", "error"),
+    *(
+        "epochs",
+        "lossFirst",
+        "lossLast",
+        "accuracy",
+        "samples",
+        "device",
+        "together",
+        "alone",
+        "trainSeconds",
+        "seconds",
+        "error",
+    ),
 )
 
 
@@ -36,7 +48,7 @@ class TaskReport:
     loss_last: float | None
     #: On held-back data, 0 .. 1; None where nothing is held back.
     accuracy: float | None
-    #: Of one training, from claim to end.
+    #: Of one training, from claim to end; of trainings that shared a stack, each one's share of its time.
     seconds: float | None
     #: A failure's reason, if there is one.
     error: str | None
@@ -71,25 +83,30 @@ def by_task(rows: Iterable[Retraining]) -> Iterator[TaskReport]:
             loss_first=_mean([_loss(row, 0) for row in done]),
             loss_last=_mean([_loss(row, -1) for row in done]),
             accuracy=_mean([row.figures.get("accuracy") for row in done]),
-            seconds=_mean([row.seconds for row in done]),
+            seconds=_mean([_share(row) for row in done]),
             error=next((row.error for row in some if row.state is Turn.FAILED), None),
         )
 
 
 def show(tasks: Sequence[TaskReport], counts: Mapping[Turn, int]) -> None:
     """The table for a terminal; of very many tasks the first ones."""
-    table = Table("task", "round", "done", "failed", "loss", "held accuracy", "seconds", "error")
+    table = Table(
+        Column("task", overflow="fold"), "round", "done", Column("loss", no_wrap=True), "held accuracy", "seconds"
+    )
+    failures = any(task.failed for task in tasks)
+    if failures:
+        table.add_column("failed")
+        table.add_column("error", overflow="fold")
     for task in tasks[:_MOST_ROWS]:
         loss = "-" if task.loss_first is None else f"{task.loss_first:.4f} > {task.loss_last:.4f}"
         table.add_row(
             task.task_id,
             str(task.round),
             str(task.done),
-            str(task.failed),
             loss,
             _text(task.accuracy, ".3f"),
-            _text(task.seconds, ".2f"),
-            (task.error or "")[:200],
+            _text(task.seconds, ".3g"),
+            *((str(task.failed), (task.error or "")[:200]) if failures else ()),
         )
     OUT.print(table)
     if len(tasks) > _MOST_ROWS:
@@ -147,9 +164,14 @@ def _line(row: Retraining) -> list[Any]:
     return [
         *(row.retraining_id, row.batch, row.run_id, row.task_id, row.round, row.dataset, row.miner, row.miner_name),
         *(row.priority, row.state, figures.get("epochs"), _loss(row, 0), _loss(row, -1), figures.get("accuracy")),
-        *(figures.get("samples"), figures.get("device"), figures.get("seconds")),
+        *(figures.get("samples"), figures.get("device"), figures.get("together"), figures.get("alone")),
+        figures.get("seconds"),
         *(None if row.seconds is None else round(row.seconds, 3), row.error),
     ]
+
+
+def _share(row: Retraining) -> float | None:
+    return None if row.seconds is None else row.seconds / (row.figures.get("together") or 1)
 
 
 def _loss(row: Retraining, epoch: int) -> float | None:

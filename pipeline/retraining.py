@@ -1,26 +1,30 @@
-"""A local training: a task's model trained on a miner's data once more, for what it tells. No weight of it is kept or sent.
+"""A local training: a task's model trained on a miner's data once more, for what it tells. No weight of it outlives it or is sent.
 
 It needs no submission, so nothing of the protocol is spent: no sum, no mask, no privacy budget. A process that does many keeps
-the data sets that it opened, as long as no file of theirs has changed.
+the data sets that it opened, as long as no file of theirs has changed. Between two epochs it keeps a checkpoint, and gives way
+to a round that waits for its worker.
 """
 
 import os
+import time
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from numpy.typing import NDArray
-
+from pipeline.errors import FleetError
 from pipeline.stages import fetch, train
 from pipeline.stages.contract import Job
-from pipeline.stores.artifacts import ArtifactStore
 
 if TYPE_CHECKING:
     from pipeline.learning.datasets import Dataset
+    from pipeline.learning.training import Trained
     from pipeline.protocol.task import Architecture
 
+#: An epoch's end is worth a checkpoint this long after the last one: what a kill costs, at most, beside the epoch itself. One after
+#: every epoch would take longer than a small network's epoch.
+CHECKPOINT_SECONDS = 5.0
 #: Data sets that a process keeps open; their samples are mapped from disk.
 MOST_OPEN = 16
 
@@ -55,27 +59,53 @@ class OpenDatasets:
         return dataset
 
 
-def retrain(job: Job, datasets: OpenDatasets) -> Mapping[str, Any]:
-    """Fetches the model unless the store holds it, trains, and returns the figures of `train` with dataset and samples.
+class GaveWay(FleetError):
+    """A round waits for this worker: the training stopped after an epoch, and its checkpoint is noted."""
 
-    Raises Retryable, Rejected, Misconfigured or Corrupt as these stages do, and what `job.report` raises.
+
+def retrain(
+    job: Job, datasets: OpenDatasets, gives_way: Callable[[], bool] = lambda: False, alone: str | None = None
+) -> Mapping[str, Any]:
+    """Fetches the model unless the store holds it, trains (from its checkpoint on, if there is one), and returns the figures of
+    `train` with dataset and samples.
+
+    `gives_way`, asked after every epoch: whether to stop there. `alone`: why it is not trained in a stack. Notes `checkpoint`. Raises GaveWay; Retryable, Rejected,
+    Misconfigured or Corrupt as the stages do; and what the job's `report` and `note` raise.
     """
-    job = replace(job, inputs={"model": fetch.fetch_model(job.task, job.artifacts, job.settings)})
+    job = replace(job, inputs={**job.inputs, "model": fetch.fetch_model(job.task, job.artifacts, job.settings)})
     model = train.read(job)
     dataset = datasets.open(job, model.architecture)
-    kept_nowhere = _Nowhere(job.settings.artifacts, job.settings.cache / "scratch")
-    output = train.train_on(replace(job, artifacts=kept_nowhere), model, dataset)
-    return {**output.figures, "dataset": dataset.digest, "samples": len(dataset.training)}
+    kept = train.KeptCheckpoint(job)
+    between = BetweenEpochs(gives_way)
+    trained = train.train_on(
+        job, model.module(), dataset, resume=kept.load(), save=lambda make: between(lambda: kept.save(make()))
+    )
+    return figures(job, trained, dataset, together=1, alone=alone)
 
 
-class _Nowhere(ArtifactStore):
-    """Takes everything and keeps nothing: neither delta nor checkpoint of a local training is for anybody."""
+class BetweenEpochs:
+    """What happens after an epoch: a checkpoint, where one is due; and the end, where a round waits."""
 
-    def put(self, data: bytes, *, durable: bool = False) -> str:
-        return ""
+    def __init__(self, gives_way: Callable[[], bool]) -> None:
+        self._gives_way = gives_way
+        self._last = time.monotonic()
 
-    def put_array(self, array: NDArray[Any], *, durable: bool = False) -> str:
-        return ""
+    def __call__(self, keep: Callable[[], None]) -> None:
+        """`keep` keeps a checkpoint. Raises GaveWay, and what `keep` raises."""
+        stops = self._gives_way()
+        if stops or time.monotonic() - self._last >= CHECKPOINT_SECONDS:
+            keep()
+            self._last = time.monotonic()
+        if stops:
+            raise GaveWay("a round waits for this worker")
+
+
+def figures(
+    job: Job, trained: "Trained", dataset: "Dataset", *, together: int, alone: str | None = None
+) -> Mapping[str, Any]:
+    """What a local training tells: `train`'s figures with dataset, samples, together (trainings in its stack) and, of one alone, why."""
+    told = {"dataset": dataset.digest, "samples": len(dataset.training), "together": together, "alone": alone}
+    return {**train.figures(job, trained), **told}
 
 
 def _stamp(folder: Path) -> frozenset[Any]:

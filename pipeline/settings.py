@@ -117,6 +117,12 @@ class Settings(BaseSettings):
     max_epochs: int = Field(100, ge=1, description="Most epochs that a task may ask for")
     max_batch_size: int = Field(4096, ge=1, description="Largest batch that a task may ask for")
     max_training_seconds: float = Field(24 * 3600.0, gt=0, description="Longest training")
+    stack_parameters: int = Field(
+        800_000,
+        ge=0,
+        description="Parameters, together, of the small models that `flfleet retrain` trains as one program; "
+        "models of more than an eighth of it are trained one by one, with 0 all",
+    )
     validation_share: float = Field(0.1, ge=0, lt=1, description="Part of the data held back from training")
     max_epsilon: float | None = Field(
         None,

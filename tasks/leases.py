@@ -47,6 +47,11 @@ class RenewedLease:
         if self._fenced is not None:
             raise self._fenced
 
+    @property
+    def is_lost(self) -> bool:
+        """Whether a renewal was refused."""
+        return self._fenced is not None
+
     def renew(self) -> None:
         """Lengthens the lease once, unless it is lost or over already."""
         if self._over or self._fenced is not None:

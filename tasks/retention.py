@@ -41,7 +41,11 @@ def prune_runs(
     return pruning.prune(
         store,
         settings.cache,
-        lambda: retention.named_by_runs(book.runs(), book.task, terms, now) | _evidence(settings),
+        lambda: (
+            retention.named_by_runs(book.runs(), book.task, terms, now)
+            | book.retraining_checkpoints()
+            | _evidence(settings)
+        ),
         now=now,
         cache_seconds=terms.ended_seconds,
         dry_run=dry_run,

@@ -1,37 +1,32 @@
-"""flfleet.retrain: one local training, whichever is next in the ledger's order of priority.
+"""flfleet.retrain: the next local training in the ledger's order of priority, or several small ones of a kind as one program.
 
 Its messages name no training: each says "there may be work", and the sweep keeps as many of them in the queue as there is work,
-up to a limit. So thousands of trainings need no thousands of messages, a lost message costs nothing, and the ledger alone
-decides whose turn it is. The queue stands behind the stages' in every train worker: a round that has a deadline goes first.
+up to a limit; one that found work sends another. So thousands of trainings need no thousands of messages, a lost message costs nothing, and the ledger alone
+decides whose turn it is. The queue stands behind the stages' in every train worker: a round that has a deadline goes first, and
+a training that is at work gives way to it between two epochs.
 """
 
-import time
 import traceback
-from collections.abc import Callable, Mapping
-from functools import lru_cache, partial
+from functools import lru_cache
 from typing import Any
 
 import celery
 import structlog
+from kombu.exceptions import OperationalError
 
-from pipeline.errors import Corrupt, Misconfigured, Rejected, Retryable
-from pipeline.retraining import OpenDatasets, retrain
+from pipeline.errors import Retryable
 from pipeline.settings import current
-from pipeline.stages.contract import Job
+from pipeline.stacked_retraining import Stacks, kind_of, most_members
 from pipeline.stores.owners import this_process
-from pipeline.stores.records import Fenced
 from pipeline.stores.retraining_records import RetrainingClaim
 from pipeline.stores.runs import RunLedger
 from tasks.app import RETRAIN, RETRAIN_PRIORITY, app
-from tasks.holdings import artifacts, identity_of, ledger
-from tasks.leases import RenewedLease
-from tasks.perform import backoff
+from tasks.holdings import ledger
 from tasks.queues import queue_depths
+from tasks.retraining_turns import Turns
 
-#: Messages that wait at most: what workers take until the next sweep, many times over.
+#: Messages that the sweep sends at most: enough for as many idle processes.
 MOST_HINTS = 200
-_REPORT_SECONDS = 1.0
-_log = structlog.get_logger(__name__)
 
 
 class RetrainTask(celery.Task):  # type: ignore[misc, unused-ignore]
@@ -39,9 +34,9 @@ class RetrainTask(celery.Task):  # type: ignore[misc, unused-ignore]
 
     def on_failure(self, exc: BaseException, _task_id: str, _args: Any, _kwargs: Any, _info: Any) -> None:
         """Celery calls this for whatever the task lets through."""
-        claim: RetrainingClaim | None = getattr(self.request, "claim", None)
-        if claim is not None:
-            _deferred(ledger(), claim, traceback.format_exception_only(exc)[-1].strip()[:1000])
+        turns: Turns | None = getattr(self.request, "turns", None)
+        if turns is not None:
+            turns.failed(traceback.format_exception_only(exc)[-1].strip()[:1000])
 
 
 @app.task(
@@ -54,14 +49,45 @@ class RetrainTask(celery.Task):  # type: ignore[misc, unused-ignore]
     throws=(Retryable,),
 )
 def retrain_next(self: celery.Task) -> str:
-    """Trains the next one, if there is one. Returns a word for Flower."""
+    """Trains the next one, and those that are trained with it. Returns a word for Flower."""
     book = ledger()
     claim = book.next_retraining(this_process())
     if claim is None:
         return "nothing waits"
-    self.request.claim = claim
-    with structlog.contextvars.bound_contextvars(retraining=claim.run_id, miner=claim.miner):
-        return _work(book, claim)
+    self.request.turns = turns = Turns(book, claim)
+    if not self.request.is_eager:
+        _hint_again()
+    with structlog.contextvars.bound_contextvars(miner=claim.miner):
+        alone = _joined(book, claim, turns)
+        return turns.take(alone, _stacks())
+
+
+def _hint_again() -> None:
+    """Where one training waited, others may: small ones are done long before the next sweep."""
+    away = app.connection_for_write().recoverable_connection_errors
+    try:
+        retrain_next.apply_async(priority=RETRAIN_PRIORITY, retry=False)
+    except (OperationalError, *away):
+        return  # the sweep sends more
+
+
+def _joined(book: RunLedger, claim: RetrainingClaim, turns: Turns) -> str | None:
+    """Takes those that may share a stack with the first one; why there are none, None where there are."""
+    task, parameters = book.task(claim.task_hash), current().stack_parameters
+    if claim.attempts:
+        return "an earlier attempt ended without a result"  # it must not take others with it
+    obstacle = _stacks().obstacle(task, parameters)
+    if obstacle is not None:
+        return obstacle
+    kind = kind_of(task)
+    peers = book.peers_of(
+        claim,
+        this_process(),
+        most=most_members(task, parameters) - 1,
+        is_alike=lambda task_hash: kind_of(book.task(task_hash)) == kind,
+    )
+    turns.add(peers)
+    return None if peers else "no other of its kind waited"
 
 
 def top_up() -> int:
@@ -76,67 +102,6 @@ def top_up() -> int:
     return max(missing, 0)
 
 
-def _work(book: RunLedger, claim: RetrainingClaim) -> str:
-    begun = time.monotonic()
-    try:
-        with RenewedLease.by(lambda: book.renew_retraining(claim), book.lease_seconds, claim.run_id) as lease:
-            figures = retrain(_job(book, claim, _Report(book, claim, lease)), _datasets())
-        book.finish_retraining(claim, figures)
-    except Fenced as error:
-        return f"fenced: {error}"
-    except (Rejected, Misconfigured) as error:
-        return _ended(partial(book.fail_retraining, claim, str(error)), f"failed: {error}")
-    except (Retryable, Corrupt) as error:
-        return _deferred(book, claim, str(error))
-    _log.info("retrained", seconds=round(time.monotonic() - begun, 3))
-    return "trained"
-
-
-def _deferred(book: RunLedger, claim: RetrainingClaim, reason: str) -> str:
-    return _ended(lambda: book.defer_retraining(claim, reason, backoff(claim.attempts)), f"tried: {reason}")
-
-
-def _ended(write: Callable[[], object], word: str) -> str:
-    """Writes down how it ended; where that fails the lease runs out, and the sweep counts the attempt."""
-    try:
-        write()
-    except (Fenced, Retryable) as error:
-        _log.warning("end not written down", reason=str(error))
-    _log.warning("retraining ended", reason=word)
-    return word
-
-
-def _job(book: RunLedger, claim: RetrainingClaim, report: Callable[[Mapping[str, Any]], None]) -> Job:
-    return Job(
-        run_id=claim.run_id,
-        task=book.task(claim.task_hash),
-        identity=identity_of(claim.miner),
-        inputs={},
-        figures={},
-        artifacts=artifacts(),
-        settings=current(),
-        report=report,
-    )
-
-
-class _Report:
-    """Progress into the ledger, at most once a second. Raises Fenced where the training was cancelled or taken over."""
-
-    def __init__(self, book: RunLedger, claim: RetrainingClaim, lease: RenewedLease) -> None:
-        self._book, self._claim, self._lease = book, claim, lease
-        self._next = time.monotonic() + _REPORT_SECONDS
-
-    def __call__(self, progress: Mapping[str, Any]) -> None:
-        self._lease.check()
-        if time.monotonic() < self._next:
-            return
-        self._next = time.monotonic() + _REPORT_SECONDS
-        try:
-            self._book.report_retraining(self._claim, progress)
-        except Retryable:
-            return  # for people only
-
-
 @lru_cache(maxsize=1)
-def _datasets() -> OpenDatasets:
-    return OpenDatasets()
+def _stacks() -> Stacks:
+    return Stacks()

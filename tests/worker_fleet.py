@@ -5,7 +5,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -96,9 +96,21 @@ def environment(tmp_path, broker, ledger_url) -> dict[str, str]:
 def start_worker(environment, tmp_path) -> Iterator[Callable[..., subprocess.Popen]]:
     started: list[subprocess.Popen] = []
 
-    def start(name: str, **settings: str) -> subprocess.Popen:
-        queues = ",".join([*Stage, "control"])
-        options = ["-Q", queues, "-c", "2", "-n", f"{name}@%h", "--without-mingle", "--without-gossip", "-l", "INFO"]
+    def start(
+        name: str, *, queues: Iterable[str] = (*Stage, "control"), processes: int = 2, **settings: str
+    ) -> subprocess.Popen:
+        options = [
+            "-Q",
+            ",".join(queues),
+            "-c",
+            str(processes),
+            "-n",
+            f"{name}@%h",
+            "--without-mingle",
+            "--without-gossip",
+            "-l",
+            "INFO",
+        ]
         command = [sys.executable, "-m", "celery", "-A", "trivial_fleet", "worker", *options]
         with (tmp_path / f"{name}.out").open("w") as out:
             pool = {"FLFLEET_POOL": name} | {f"FLFLEET_{setting}": value for setting, value in settings.items()}

@@ -2,7 +2,7 @@
 
 import numpy as np
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn import functional
 
 from pipeline.learning.datasets import Samples
@@ -31,8 +31,17 @@ def measure(
     with torch.inference_mode():
         for start in range(0, len(samples), batch_size):
             x, y = samples.take(np.arange(start, min(start + batch_size, len(samples))))
-            logits = module(torch.from_numpy(x).to(device)).cpu()
-            loss += float(functional.cross_entropy(logits.double(), torch.from_numpy(y), reduction="sum"))
-            hits = (logits.argmax(1) == torch.from_numpy(y)) & logits.isfinite().all(1)
-            right += int(hits.sum())
+            hits, lost = scores(module(torch.from_numpy(x).to(device)).cpu(), torch.from_numpy(y))
+            right, loss = right + int(hits), loss + float(lost)
     return right / len(samples), loss / len(samples)
+
+
+def scores(logits: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
+    """How many of the samples are right, int64[...], and their summed cross entropy, float64[...].
+
+    `logits` [..., n, classes], on the CPU: of one network, or of several for the same labels `y` [n].
+    """
+    labels = y.expand(logits.shape[:-1])
+    each = functional.cross_entropy(logits.double().flatten(0, -2), labels.flatten(), reduction="none")
+    hits = (logits.argmax(-1) == labels) & logits.isfinite().all(-1)
+    return hits.sum(-1), each.view(labels.shape).sum(-1)

@@ -1,12 +1,12 @@
 """What a task may ask of a training, by name and within bounds: optimisers, schedules, losses, class weights."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional
 
 from pipeline.errors import Rejected
@@ -77,12 +77,12 @@ def problems(training: Training) -> list[str]:
     return found
 
 
-def make_optimiser(module: nn.Module, training: Training) -> torch.optim.Optimizer:
-    """The task's, over all parameters."""
+def make_optimiser(parameters: Iterable[Tensor], training: Training) -> torch.optim.Optimizer:
+    """The task's, over these parameters."""
     options: dict[str, float] = {"lr": training.learning_rate, "weight_decay": training.weight_decay}
     if training.optimizer == "sgd":
         options["momentum"] = training.momentum
-    return OPTIMIZERS[training.optimizer](module.parameters(), **options)
+    return OPTIMIZERS[training.optimizer](list(parameters), **options)
 
 
 class Loss:
@@ -108,10 +108,13 @@ class Loss:
         return (len(self._labels) / (present * np.maximum(counts, 1))).astype(np.float32)
 
     def parts(self, logits: Tensor, y: Tensor) -> tuple[Tensor, Tensor]:
-        """The weighted sum of a part of a batch, and the sum of its weights: their quotient over the parts is the loss."""
-        each = self._of(logits.float(), y)
-        weights = self.weights(logits.shape[1])
+        """The weighted sum of a part of a batch, and the sum of its weights: their quotient over the parts is the loss.
+
+        Logits [..., n, classes] and labels [..., n] of several networks give [...].
+        """
+        each = self._of(logits.float().flatten(0, -2), y.flatten()).view(y.shape)
+        weights = self.weights(logits.shape[-1])
         if weights is None:
-            return each.sum(), torch.tensor(float(len(y)), device=y.device)
+            return each.sum(-1), torch.full(y.shape[:-1], float(y.shape[-1]), device=y.device)
         factors = torch.from_numpy(weights).to(y.device)[y]
-        return (each * factors).sum(), factors.sum()
+        return (each * factors).sum(-1), factors.sum(-1)

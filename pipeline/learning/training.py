@@ -8,6 +8,7 @@ import secrets
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -29,7 +30,7 @@ from pipeline.learning.training_checkpoint import Metrics, restore_checkpoint, w
 from pipeline.protocol.task import Training
 
 #: Between two reports inside an epoch: a caller that must stop a long training does so from `report`.
-_REPORT_SECONDS = 1.0
+REPORT_SECONDS = 1.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,14 +82,14 @@ def train(
     threads: int | None = None,
     precision: torch.dtype | None = None,
     report: Callable[[Mapping[str, Any]], None] = lambda _progress: None,
-    save: Callable[[bytes], None] = lambda _checkpoint: None,
+    save: Callable[[Callable[[], bytes]], None] = lambda _make: None,
     resume: bytes | None = None,
 ) -> Trained:
     """Trains `module` in place.
 
     `seed`: fixed randomness for tests and the demo; None: fresh and secret. `threads`: torch's, of the whole process.
     `precision`: of the network's inner sums (bfloat16 on GPUs); None: float32. Weights and delta are float32 either way.
-    `report` gets {"epoch", "epochs", "loss"}; `save` gets a checkpoint after every epoch but the last, `resume` takes one.
+    `report` gets {"epoch", "epochs", "loss"}; `save` gets, after every epoch but the last, what makes a checkpoint; `resume` takes one.
     Raises Rejected: an unknown name, settings out of range, a loss or weights that are not finite; Misconfigured
     without training samples or where one sample exceeds the memory; Corrupt for a checkpoint that is none; whatever `report` and `save` raise.
     """
@@ -96,21 +97,19 @@ def train(
     if threads is not None:
         torch.set_num_threads(threads)
     training = dataset.description.wishes(training)
-    _check(training, dataset)
-    if limits.max_epsilon is not None and training.dp is None:
-        raise Rejected("task's training has no dp, and this operator asks for it (FLFLEET_MAX_EPSILON)")
+    check(training, dataset, limits)
     if training.dp is not None:
         precision = None  # gradients of single samples are kept in float32
     augment = Augmentation(training.augmentation, dataset.shape) if training.augmentation else None
     epochs, batch_size = min(training.epochs, limits.max_epochs), min(training.batch_size, limits.max_batch_size)
-    limited = _limited(training, limits, dataset)
+    limited = limits_met(training, limits, dataset)
     # 128 bits of the system's randomness: who could guess the order of the samples could test guesses of samples.
     secret = secrets.randbits(128) if seed is None else seed
 
     w_old = flatten(module.state_dict())
     module = module.to(device)
     anchors = [parameter.detach().clone() for parameter in module.parameters()] if training.proximal else []
-    optimiser = make_optimiser(module, training)
+    optimiser = make_optimiser(module.parameters(), training)
     loss = Loss(training, dataset.training.y[dataset.training.rows])
     metrics, spent = ([], []) if resume is None else restore_checkpoint(resume, module, optimiser)
     private = None
@@ -124,13 +123,13 @@ def train(
     def say(value: float) -> None:
         report({"epoch": len(metrics), "epochs": epochs, "loss": value, **memory_of(device)})
 
-    while len(metrics) < epochs and not out_of_time and not _is_enough(metrics, training.patience):
+    while len(metrics) < epochs and not out_of_time and not is_enough(metrics, training.patience):
         rng = np.random.default_rng((secret, len(metrics)))
         torch.manual_seed(int(rng.integers(2**63)))  # dropout's
         if augment is not None:
             augment.begin(int(rng.integers(2**32)))
         if private is None:
-            batches = list(_batches(rng.permutation(len(dataset.training)), batch_size))
+            batches = list(batches_of(rng.permutation(len(dataset.training)), batch_size))
         else:
             batches = list(private.batches(rng))
         total, seen, started = 0.0, 0, time.monotonic()
@@ -157,10 +156,7 @@ def train(
                 limited.append(f"batches computed in parts of {fitted}: more did not fit into the memory of {device}")
                 part = fitted
             if not math.isfinite(value):
-                raise Rejected(
-                    f"training: the loss is {value} in epoch {len(metrics) + 1}; the task's learning rate "
-                    f"{training.learning_rate} is too high for this model, or the data's values are far out of range"
-                )
+                raise diverged(value, len(metrics) + 1, training)
             if private is not None:
                 private.privatise()
             if anchors:
@@ -169,12 +165,12 @@ def train(
             optimiser.step()
 
             total, seen, now = total + value * len(y), seen + len(y), time.monotonic()
-            if now - reported >= _REPORT_SECONDS:
+            if now - reported >= REPORT_SECONDS:
                 reported = now
                 say(total / max(seen, 1))
             if now - begun > limits.max_seconds:
                 out_of_time = True
-                limited.append(f"stopped in epoch {len(metrics) + 1} of {epochs} after {limits.max_seconds:g} s")
+                limited.append(out_of_seconds(len(metrics), epochs, limits))
                 break
         else:
             right, held_loss = _measured(module, dataset, device, part if part < batch_size else BATCH_SIZE)
@@ -190,19 +186,14 @@ def train(
             )
             say(total / max(seen, 1))
             if len(metrics) < epochs:
-                save(write_checkpoint(module, optimiser, metrics, () if private is None else private.history))
+                spent = () if private is None else private.history
+                save(partial(write_checkpoint, module, optimiser, metrics, spent))
     if private is not None:
         private.close()
     if len(metrics) < epochs and not out_of_time:
-        limited.append(
-            f"ended after epoch {len(metrics)} of {epochs}: no better in {training.patience} epochs (patience)"
-        )
+        limited.append(ended_early(len(metrics), epochs, training))
 
-    delta = w_old - flatten(module.state_dict())
-    if not np.isfinite(delta).all():
-        raise Rejected(
-            f"training: weights became NaN or infinite; the learning rate {training.learning_rate} is too high"
-        )
+    delta = finite_delta(w_old, module, training)
     if out_of_time or not metrics:
         right, _ = _measured(module, dataset, device, part if part < batch_size else BATCH_SIZE)
     else:
@@ -228,7 +219,7 @@ def _measured(
     return measure(module, dataset.held_back, device, batch_size=at_once)
 
 
-def _is_enough(metrics: list[Metrics], patience: int | None) -> bool:
+def is_enough(metrics: list[Metrics], patience: int | None) -> bool:
     """Whether the held-back loss was at its lowest `patience` or more epochs ago."""
     held = [epoch["heldLoss"] for epoch in metrics]
     if patience is None or not held or None in held:
@@ -236,7 +227,7 @@ def _is_enough(metrics: list[Metrics], patience: int | None) -> bool:
     return len(held) - 1 - held.index(min(loss for loss in held if loss is not None)) >= patience
 
 
-def _batches(order: NDArray[np.int64], size: int) -> Iterator[NDArray[np.int64]]:
+def batches_of(order: NDArray[np.int64], size: int) -> Iterator[NDArray[np.int64]]:
     """Cuts an epoch's order. A last batch of one joins the one before: batch norm has no variance of one sample."""
     edges = list(range(size, len(order), size))
     if size > 1 and edges and len(order) - edges[-1] == 1:
@@ -244,14 +235,46 @@ def _batches(order: NDArray[np.int64], size: int) -> Iterator[NDArray[np.int64]]
     return iter(np.split(order, edges))
 
 
-def _check(training: Training, dataset: Dataset) -> None:
+def check(training: Training, dataset: Dataset, limits: Limits) -> None:
+    """Raises Rejected for settings that are unknown, out of range or not the operator's; Misconfigured without samples."""
     if found := problems(training):
         raise Rejected(*(f"task's training: {problem}" for problem in found))
     if not len(dataset.training):
         raise Misconfigured("every sample is held back from training; lower FLFLEET_VALIDATION_SHARE or add samples")
+    if limits.max_epsilon is not None and training.dp is None:
+        raise Rejected("task's training has no dp, and this operator asks for it (FLFLEET_MAX_EPSILON)")
 
 
-def _limited(training: Training, limits: Limits, dataset: Dataset) -> list[str]:
+def diverged(loss: float, epoch: int, training: Training) -> Rejected:
+    """The error of a loss that is not finite."""
+    return Rejected(
+        f"training: the loss is {loss} in epoch {epoch}; the task's learning rate "
+        f"{training.learning_rate} is too high for this model, or the data's values are far out of range"
+    )
+
+
+def finite_delta(w_old: NDArray[np.float32], module: nn.Module, training: Training) -> NDArray[np.float32]:
+    """float32[d]. Raises Rejected where the weights are not finite."""
+    delta = w_old - flatten(module.state_dict())
+    if not np.isfinite(delta).all():
+        raise Rejected(
+            f"training: weights became NaN or infinite; the learning rate {training.learning_rate} is too high"
+        )
+    return delta
+
+
+def ended_early(done: int, epochs: int, training: Training) -> str:
+    """The sentence of a training that patience ended."""
+    return f"ended after epoch {done} of {epochs}: no better in {training.patience} epochs (patience)"
+
+
+def out_of_seconds(done: int, epochs: int, limits: Limits) -> str:
+    """The sentence of a training that the operator's limit of time ended."""
+    return f"stopped in epoch {done + 1} of {epochs} after {limits.max_seconds:g} s"
+
+
+def limits_met(training: Training, limits: Limits, dataset: Dataset) -> list[str]:
+    """Where the operator's limits cut the task's wishes, in sentences."""
     limited = []
     if training.epochs > limits.max_epochs:
         limited.append(f"{training.epochs} epochs asked for, {limits.max_epochs} done (FLFLEET_MAX_EPOCHS)")

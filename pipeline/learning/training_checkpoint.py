@@ -3,6 +3,7 @@
 import io
 import pickle
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import nn
@@ -13,6 +14,7 @@ from pipeline.errors import Corrupt
 Metrics = dict[str, float | None]
 
 
+_BROKEN = (RuntimeError, pickle.UnpicklingError, EOFError, KeyError, AttributeError, TypeError, ValueError)
 #: What privacy was spent: (noise multiplier, sampling rate, steps) in order.
 Spent = Sequence[tuple[float, float, int]]
 
@@ -35,11 +37,28 @@ def write_checkpoint(
 def restore_checkpoint(data: bytes, module: nn.Module, optimiser: torch.optim.Optimizer) -> tuple[list[Metrics], Spent]:
     """Puts model and optimiser back and returns the epochs so far and what privacy they spent. Raises Corrupt for what `write_checkpoint` did not write."""
     try:
-        state = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+        state = _read(data)
         module.load_state_dict(state["model"])
         optimiser.load_state_dict(state["optimizer"])
         metrics = [{str(name): value for name, value in epoch.items()} for epoch in state["metrics"]]
         spent = [(float(noise), float(rate), int(steps)) for noise, rate, steps in state.get("spent", [])]
-    except (RuntimeError, pickle.UnpicklingError, EOFError, KeyError, AttributeError, TypeError, ValueError) as error:
-        raise Corrupt(f"training's checkpoint cannot be taken up again: {str(error)[:200]}") from None
+    except _BROKEN as error:
+        raise _corrupt(error) from None
     return metrics, spent
+
+
+def epochs_of(data: bytes) -> int:
+    """How many epochs a checkpoint has behind it. Raises Corrupt as `restore_checkpoint`."""
+    try:
+        return len(_read(data)["metrics"])
+    except _BROKEN as error:
+        raise _corrupt(error) from None
+
+
+def _read(data: bytes) -> dict[str, Any]:
+    state: dict[str, Any] = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+    return state
+
+
+def _corrupt(error: Exception) -> Corrupt:
+    return Corrupt(f"training's checkpoint cannot be taken up again: {str(error)[:200]}")

@@ -2,17 +2,22 @@
 
 import hashlib
 import os
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from pipeline.errors import Misconfigured
 from pipeline.protocol.task import Training
+from pipeline.settings import Settings
 from pipeline.stages.contract import Job, Output
 
 if TYPE_CHECKING:
+    from torch.nn import Module
+
     from pipeline.learning.checkpoints import Model
     from pipeline.learning.datasets import Dataset
+    from pipeline.learning.training import Limits, Trained
 
 
 def run(job: Job) -> Output:
@@ -23,7 +28,9 @@ def run(job: Job) -> Output:
     (where batch norm's are among the coordinates), privacy (what dp spent, or None). Notes `checkpoint` after every epoch. Raises Rejected, Misconfigured, Corrupt.
     """
     # torch, and only in the pool that trains.
+    from pipeline.learning.checkpoints import flatten
     from pipeline.learning.datasets import open_dataset
+    from pipeline.learning.statistics import keep_positive, statistics_of
 
     model = read(job)
     dataset = open_dataset(
@@ -34,7 +41,36 @@ def run(job: Job) -> Output:
         validation_share=job.settings.validation_share,
     )
     check_same_data(job, dataset.digest)
-    return train_on(job, model, dataset)
+    kept = KeptCheckpoint(job)
+    module = model.module()
+    statistics = statistics_of(module)
+    trained = train_on(job, module, dataset, resume=kept.load(), save=lambda make: kept.save(make()))
+    delta = keep_positive(trained.delta, flatten(model.state), statistics, job.task.quantization.scale)
+    return Output(
+        artifacts={"delta": job.artifacts.put_array(delta)},
+        figures={**figures(job, trained), "statistics": [list(span) for span in statistics.spans]},
+    )
+
+
+class KeptCheckpoint:
+    """A training's newest checkpoint in the store. The one before goes when the new one is noted."""
+
+    def __init__(self, job: Job) -> None:
+        self._job = job
+        self._digest = job.inputs.get("checkpoint")
+
+    def load(self) -> bytes | None:
+        """What an earlier attempt left. Raises Corrupt."""
+        store = self._job.artifacts
+        return store.get(self._digest) if self._digest is not None and store.exists(self._digest) else None
+
+    def save(self, checkpoint: bytes) -> None:
+        """Stores and notes it. Raises Retryable, and what the job's `note` raises."""
+        digest = self._job.artifacts.put(checkpoint)
+        self._job.note("checkpoint", digest)
+        if self._digest not in (None, digest):
+            self._job.artifacts.delete(str(self._digest))
+        self._digest = digest
 
 
 def read(job: Job) -> "Model":
@@ -51,61 +87,60 @@ def read(job: Job) -> "Model":
     )
 
 
-def train_on(job: Job, model: "Model", dataset: "Dataset") -> Output:
-    """The training itself, as `run`."""
-    from pipeline.learning.checkpoints import flatten
+def train_on(
+    job: Job,
+    module: "Module",
+    dataset: "Dataset",
+    *,
+    resume: bytes | None,
+    save: Callable[[Callable[[], bytes]], None],
+) -> "Trained":
+    """The training itself, in place, on the job's terms; `resume` and `save` as `training.train`."""
     from pipeline.learning.devices import choose_device
     from pipeline.learning.gradients import reduced_precision
-    from pipeline.learning.statistics import keep_positive, statistics_of
-    from pipeline.learning.training import Limits, train
+    from pipeline.learning.training import train
 
-    task, settings, artifacts = job.task, job.settings, job.artifacts
-    kept = job.inputs.get("checkpoint")
-
-    def save(checkpoint: bytes) -> None:
-        nonlocal kept
-        digest = artifacts.put(checkpoint)
-        job.note("checkpoint", digest)
-        if kept is not None and kept != digest:
-            artifacts.delete(kept)
-        kept = digest
-
-    device, module = choose_device(settings.device), model.module()
-    statistics = statistics_of(module)
-    trained = train(
+    device = choose_device(job.settings.device)
+    return train(
         module,
         dataset,
-        task.training,
-        Limits(
-            max_epochs=settings.max_epochs,
-            max_batch_size=settings.max_batch_size,
-            max_seconds=settings.max_training_seconds,
-            max_epsilon=settings.max_epsilon,
-        ),
+        job.task.training,
+        limits(job.settings),
         device=device,
         precision=reduced_precision(device),
         seed=seed(job),
-        threads=threads(settings.workers.get("train", 1)),
+        threads=threads(job.settings.workers.get("train", 1)),
         report=job.report,
         save=save,
-        resume=artifacts.get(kept) if kept is not None and artifacts.exists(kept) else None,
+        resume=resume,
     )
-    delta = keep_positive(trained.delta, flatten(model.state), statistics, task.quantization.scale)
-    return Output(
-        artifacts={"delta": artifacts.put_array(delta)},
-        figures={
-            "epochs": trained.epochs,
-            "losses": trained.losses,
-            "metrics": trained.metrics,
-            "ignored": unknown_members(task.document.get("training")),
-            "accuracy": trained.accuracy,
-            "device": trained.device,
-            "seconds": round(trained.seconds, 3),
-            "limited": trained.limited,
-            "privacy": trained.privacy,
-            "statistics": [list(span) for span in statistics.spans],
-        },
+
+
+def limits(settings: Settings) -> "Limits":
+    """The operator's."""
+    from pipeline.learning.training import Limits
+
+    return Limits(
+        max_epochs=settings.max_epochs,
+        max_batch_size=settings.max_batch_size,
+        max_seconds=settings.max_training_seconds,
+        max_epsilon=settings.max_epsilon,
     )
+
+
+def figures(job: Job, trained: "Trained") -> dict[str, Any]:
+    """What a training tells: all of `run`'s figures but the statistics."""
+    return {
+        "epochs": trained.epochs,
+        "losses": trained.losses,
+        "metrics": trained.metrics,
+        "ignored": unknown_members(job.task.document.get("training")),
+        "accuracy": trained.accuracy,
+        "device": trained.device,
+        "seconds": round(trained.seconds, 3),
+        "limited": trained.limited,
+        "privacy": trained.privacy,
+    }
 
 
 def unknown_members(training: Any) -> list[str]:

@@ -17,6 +17,8 @@ class Turn(StrEnum):
     CANCELLED = "cancelled"
 
 
+#: Rows of one transaction, and of one page of an answer: what a command over thousands of runs holds in memory.
+CHUNK = 500
 #: It will move by itself.
 UNFINISHED = (Turn.QUEUED, Turn.RUNNING)
 
@@ -30,8 +32,12 @@ class RetrainingClaim:
     token: int
     task_hash: str
     miner: str
+    dataset: str
+    priority: int
     #: Claims that ended without a word, before this one.
     attempts: int
+    #: Digest of the training between two epochs that an earlier claim left.
+    checkpoint: str | None
 
 
 @dataclass(frozen=True, kw_only=True)

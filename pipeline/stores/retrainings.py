@@ -1,179 +1,26 @@
-"""Local trainings that a person asked for: enqueued in chunks, taken in order of priority, fenced like runs.
+"""Local trainings that a person asked for: taken in order of priority, fenced like runs.
 
 They repeat the training of a run's task for its miner and keep the figures. No artifact of theirs can reach a submission.
+
+    retraining_intake   add_retrainings cancel_retrainings       what a person asks for
+    retraining_claims   next_retraining finish_retraining ...    what a worker does with one
+    here                retraining_counts retrainings ...        what people ask
 """
 
-import time
-import uuid
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Row, and_, exists, func, or_, select, update
+from sqlalchemy import ColumnElement, Row, and_, func, or_, select
 
 from pipeline.errors import Misconfigured
-from pipeline.stores.audit_log import AuditLog
-from pipeline.stores.controls import stopped
-from pipeline.stores.ledger_base import MAX_WAIT_SECONDS, at_the_limit
-from pipeline.stores.records import Fenced, Stage
-from pipeline.stores.retraining_records import UNFINISHED, Retraining, RetrainingClaim, Turn
-from pipeline.stores.run_tables import retrainings, runs
-
-#: Rows of one transaction, and of one page of an answer: what a command over thousands of runs holds in memory.
-CHUNK = 500
+from pipeline.stores.retraining_claims import RetrainingClaims
+from pipeline.stores.retraining_intake import RetrainingIntake
+from pipeline.stores.retraining_records import CHUNK, Retraining, Turn
+from pipeline.stores.run_tables import retrainings
 
 
-class Retrainings(AuditLog):
-    """What `flfleet retrain` writes, a training worker takes, and `flfleet cancel` takes back."""
-
-    def unknown_tasks(self, task_ids: Collection[str]) -> list[str]:
-        """Those of the tasks that this fleet has no run of."""
-        wanted = sorted(set(task_ids))
-        known: set[str] = set()
-        with self._reading() as db:
-            for begin in range(0, len(wanted), CHUNK):
-                some = select(runs.c.task_id).where(runs.c.task_id.in_(wanted[begin : begin + CHUNK])).distinct()
-                known.update(db.execute(some).scalars())
-        return [name for name in wanted if name not in known]
-
-    def add_retrainings(
-        self,
-        *,
-        batch: str,
-        priority: int,
-        task_ids: Collection[str] | None = None,
-        dataset: str | None = None,
-    ) -> Iterator[int]:
-        """Enqueues the newest round's training of every miner that has a run of it; yields how many each chunk added.
-
-        Of these tasks (None: all), over this data set (None: any). What waits or runs already is not doubled, so an
-        interrupted command may be given again.
-        """
-        wanted = None if task_ids is None else sorted(set(task_ids))
-        pages = [None] if wanted is None else [wanted[at : at + CHUNK] for at in range(0, len(wanted), CHUNK)]
-        for page in pages:
-            chosen: list[ColumnElement[bool]] = [] if page is None else [runs.c.task_id.in_(page)]
-            chosen += [] if dataset is None else [runs.c.dataset == dataset]
-            last: str | None = ""
-            while last is not None:
-                last, added = self._add_chunk(batch, priority, chosen, last)
-                yield added
-
-    def next_retraining(self, owner: str) -> RetrainingClaim | None:
-        """Takes the first one whose turn it is; None where none waits, or what would be trained is paused."""
-        with self._transaction() as db:
-            now = self._now()
-            turn = (
-                select(retrainings)
-                .where(
-                    retrainings.c.state == Turn.QUEUED,
-                    _has_waited(now),
-                    ~stopped(Stage.TRAIN.value, retrainings.c.dataset),
-                )
-                .order_by(retrainings.c.priority, retrainings.c.created_at, retrainings.c.retraining_id)
-                .limit(1)
-            )
-            row = db.execute(turn.with_for_update(skip_locked=True) if self._postgres else turn).one_or_none()
-            if row is None:
-                return None
-            values = {
-                "state": Turn.RUNNING,
-                "token": row.token + 1,
-                "owner": owner,
-                "lease_until": now + self._lease_seconds,
-                "not_before": None,
-                "started_at": time.time(),
-            }
-            db.execute(
-                update(retrainings)
-                .where(retrainings.c.retraining_id == row.retraining_id, retrainings.c.token == row.token)
-                .values(values)
-            )
-        return RetrainingClaim(
-            run_id=row.retraining_id,
-            token=row.token + 1,
-            task_hash=row.task_hash,
-            miner=row.miner,
-            attempts=row.attempts,
-        )
-
-    def renew_retraining(self, claim: RetrainingClaim) -> None:
-        """Lengthens the lease. Raises Fenced."""
-        self._write_retraining(claim, lease_until=self._now() + self._lease_seconds)
-
-    def report_retraining(self, claim: RetrainingClaim, progress: Mapping[str, Any]) -> None:
-        """Shows its progress to people. Raises Fenced."""
-        self._write_retraining(claim, progress=dict(progress))
-
-    def finish_retraining(self, claim: RetrainingClaim, figures: Mapping[str, Any]) -> None:
-        """Keeps its figures. Raises Fenced."""
-        with self._transaction() as db:
-            ended = {"state": Turn.DONE, "owner": None, "lease_until": None, "finished_at": time.time()}
-            self._held_write(db, claim, ended | {"figures": dict(figures), "error": None})
-            row = db.execute(select(retrainings).where(retrainings.c.retraining_id == claim.run_id)).one()
-            told = {"task": row.task_id, "round": row.round, "miner": row.miner, "name": row.miner_name}
-            digest = figures.get("dataset")
-            self._record(
-                db, "trained locally", retraining=claim.run_id, **told, dataset=row.dataset, datasetDigest=digest
-            )
-
-    def fail_retraining(self, claim: RetrainingClaim, reason: str) -> None:
-        """It cannot be done, for this reason. Raises Fenced."""
-        self._end_retraining(claim, Turn.FAILED, error=reason)
-
-    def defer_retraining(self, claim: RetrainingClaim, reason: str, seconds: float) -> Turn:
-        """Counts an attempt and waits; at the limit it has failed. Raises Fenced."""
-        attempts = claim.attempts + 1
-        if attempts >= self._max_attempts:
-            self.fail_retraining(claim, at_the_limit(attempts, "retrain", reason))
-            return Turn.FAILED
-        wait = min(max(seconds, 0.0), MAX_WAIT_SECONDS)
-        self._write_retraining(
-            claim,
-            state=Turn.QUEUED,
-            owner=None,
-            lease_until=None,
-            attempts=attempts,
-            error=reason,
-            not_before=self._now() + wait,
-        )
-        return Turn.QUEUED
-
-    def waiting_retrainings(self) -> int:
-        """Takes back what dead workers held, and says how many a worker could begin now."""
-        with self._transaction() as db:
-            held = select(retrainings, self._clock("now")).where(retrainings.c.state == Turn.RUNNING)
-            for row in db.execute(held).all():
-                if self._is_lost(row):
-                    db.execute(
-                        update(retrainings)
-                        .where(retrainings.c.retraining_id == row.retraining_id, retrainings.c.token == row.token)
-                        .values(self._taken_back(row))
-                    )
-            now = self._now()
-            waiting = select(func.count()).where(
-                retrainings.c.state == Turn.QUEUED,
-                _has_waited(now),
-                ~stopped(Stage.TRAIN.value, retrainings.c.dataset),
-            )
-            return int(db.execute(waiting).scalar_one())
-
-    def cancel_retrainings(
-        self, *, ids: Collection[str] | None = None, task_id: str | None = None, batch: str | None = None
-    ) -> int:
-        """Ends the unfinished ones (of these ids, of a task, of a batch; else all). A worker that has one is fenced."""
-        which: list[ColumnElement[bool]] = [retrainings.c.state.in_(UNFINISHED)]
-        which += [] if ids is None else [retrainings.c.retraining_id.in_(sorted(ids))]
-        which += [] if task_id is None else [retrainings.c.task_id == task_id]
-        which += [] if batch is None else [retrainings.c.batch == batch]
-        ended = {
-            "state": Turn.CANCELLED,
-            "token": retrainings.c.token + 1,
-            "owner": None,
-            "lease_until": None,
-            "finished_at": time.time(),
-        }
-        with self._transaction() as db:
-            return db.execute(update(retrainings).where(*which).values(ended)).rowcount
+class Retrainings(RetrainingIntake, RetrainingClaims):
+    """All of a fleet's local trainings."""
 
     def retraining_counts(self, batch: str | None = None) -> dict[Turn, int]:
         """How many stand where, of one batch or of all."""
@@ -214,80 +61,6 @@ class Retrainings(AuditLog):
         if found is None:
             raise Misconfigured("nothing was retrained yet; begin with: flfleet retrain TASK")
         return str(found)
-
-    def _add_chunk(
-        self, batch: str, priority: int, chosen: Sequence[ColumnElement[bool]], last: str
-    ) -> tuple[str | None, int]:
-        later = runs.alias("later")
-        is_newest = ~exists().where(
-            later.c.miner == runs.c.miner, later.c.task_id == runs.c.task_id, later.c.round > runs.c.round
-        )
-        at_work = exists().where(retrainings.c.run_id == runs.c.run_id, retrainings.c.state.in_(UNFINISHED))
-        page = (
-            select(runs, at_work.label("at_work"))
-            .where(*chosen, is_newest, runs.c.run_id > last)
-            .order_by(runs.c.run_id)
-            .limit(CHUNK)
-        )
-        now = time.time()
-        with self._transaction() as db:
-            rows = db.execute(page).all()
-            fresh = [_fresh(row, batch, priority, now) for row in rows if not row.at_work]
-            if fresh:
-                db.execute(retrainings.insert(), fresh)
-        return (rows[-1].run_id if len(rows) == CHUNK else None), len(fresh)
-
-    def _taken_back(self, row: Row[Any]) -> dict[str, Any]:
-        attempts = row.attempts + 1
-        reason = f"a worker ended without a word ({row.owner.rpartition('|')[0]})"
-        dead = attempts >= self._max_attempts
-        return {
-            "state": Turn.FAILED if dead else Turn.QUEUED,
-            "token": row.token + 1,
-            "owner": None,
-            "lease_until": None,
-            "attempts": attempts,
-            "error": at_the_limit(attempts, "retrain", reason) if dead else reason,
-            "finished_at": time.time() if dead else None,
-        }
-
-    def _end_retraining(self, claim: RetrainingClaim, state: Turn, **values: Any) -> None:
-        ended = {"state": state, "owner": None, "lease_until": None, "finished_at": time.time()}
-        self._write_retraining(claim, **ended, **values)
-
-    def _write_retraining(self, claim: RetrainingClaim, **values: Any) -> None:
-        with self._transaction() as db:
-            self._held_write(db, claim, values)
-
-    def _held_write(self, db: Connection, claim: RetrainingClaim, values: Mapping[str, Any]) -> None:
-        held = (
-            retrainings.c.retraining_id == claim.run_id,
-            retrainings.c.token == claim.token,
-            retrainings.c.state == Turn.RUNNING,
-        )
-        if db.execute(update(retrainings).where(*held).values(values)).rowcount != 1:
-            raise Fenced(f"retraining {claim.run_id} is no longer this worker's (token {claim.token})")
-
-
-def _has_waited(now: Any) -> ColumnElement[bool]:
-    # A wait that lies too far ahead is of a clock before a reboot.
-    until = retrainings.c.not_before
-    return or_(until.is_(None), until <= now, until > now + MAX_WAIT_SECONDS)
-
-
-def _fresh(run: Row[Any], batch: str, priority: int, now: float) -> dict[str, Any]:
-    copied = ("run_id", "task_hash", "task_id", "round", "dataset", "miner", "miner_name")
-    return {name: getattr(run, name) for name in copied} | {
-        "retraining_id": str(uuid.uuid4()),
-        "batch": batch,
-        "priority": priority,
-        "state": Turn.QUEUED,
-        "token": 0,
-        "attempts": 0,
-        "progress": {},
-        "figures": {},
-        "created_at": now,
-    }
 
 
 def _after(order: Sequence[ColumnElement[Any]], row: Row[Any]) -> ColumnElement[bool]:

@@ -137,6 +137,8 @@ retrainings = Table(
     Column("not_before", Double),
     Column("attempts", Integer, nullable=False),
     Column("error", Text),
+    # The training between two epochs, in the artifact store: where the next claim goes on. None once it has ended.
+    Column("checkpoint", String(64)),
     Column("progress", JSON, nullable=False),
     Column("figures", JSON, nullable=False),
     # Unix seconds, for people.

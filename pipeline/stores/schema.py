@@ -20,7 +20,7 @@ from pipeline.stores import (
 )
 
 #: The newest revision in pipeline/stores/migrations/versions; a fresh database gets it at once.
-REVISION = "0005"
+REVISION = "0006"
 #: The oldest revision whose code works with a database of REVISION.
 FLOOR = "0001"
 REVISION_TABLE = "schema_revision"

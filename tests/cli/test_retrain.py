@@ -5,6 +5,7 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from cli.retrain import Pace
+from cli.retrain_report import by_task
 from pipeline.errors import Misconfigured
 from pipeline.stores.owners import this_process
 from pipeline.stores.records import State
@@ -112,6 +113,18 @@ def test_cancel_of_something_unknown_changes_nothing(home, ledger):
     run_id = add(ledger, "one")
     assert "no run nonsense" in str(flfleet(home, "cancel", run_id, "nonsense").exception)
     assert ledger.run(run_id).state is State.QUEUED
+
+
+def test_a_training_in_a_stack_took_its_share_of_the_stacks_time(home, ledger):
+    for name in ("one", "two"):
+        add(ledger, name)
+        sum(ledger.add_retrainings(batch="batch", priority=5))
+    claims = [ledger.next_retraining(this_process()) for _ in range(2)]
+    for claim, together in zip(claims, (1, 4), strict=True):
+        ledger.finish_retraining(claim, {"losses": [1.0], "together": together})
+    seconds = {row.task_id: row.seconds for row in ledger.retrainings("batch")}
+    reports = {task.task_id: task.seconds for task in by_task(ledger.retrainings("batch"))}
+    assert reports == {"one": pytest.approx(seconds["one"]), "two": pytest.approx(seconds["two"] / 4)}
 
 
 def test_the_estimate_follows_the_last_minute():

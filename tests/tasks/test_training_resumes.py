@@ -35,7 +35,7 @@ spec.loader.exec_module(real)
 
 def run(job):
     from pipeline.learning import training
-    batches = training._batches
+    batches = training.batches_of
 
     def told(order, size):
         with open(os.environ["TRIVIAL_LOG"], "a") as file:
@@ -43,11 +43,11 @@ def run(job):
         time.sleep(0.5)
         return batches(order, size)
 
-    training._batches = told
+    training.batches_of = told
     try:
         return real.run(job)
     finally:
-        training._batches = batches
+        training.batches_of = batches
 """
 FETCH = """
 from pathlib import Path

@@ -116,7 +116,7 @@ def test_training_without_monai_says_how_to_get_it(monkeypatch: pytest.MonkeyPat
 def test_a_resumed_epoch_repeats_its_changes() -> None:
     kept: list[bytes] = []
     training = Training(epochs=3, batch_size=4, augmentation=[NOISE])
-    whole = trained(training, save=kept.append)
+    whole = trained(training, save=lambda make: kept.append(make()))
     resumed = trained(training, resume=kept[0])
     assert resumed.metrics[1]["loss"] == whole.metrics[1]["loss"]
     assert resumed.metrics[2]["loss"] == whole.metrics[2]["loss"]

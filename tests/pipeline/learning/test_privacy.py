@@ -72,7 +72,7 @@ def test_one_sample_moves_the_sum_by_no_more_than_the_clip(blobs):
 
 def test_a_resumed_training_goes_on_with_the_account(blobs):
     kept: list[bytes] = []
-    whole = trained(blobs, save=kept.append)
+    whole = trained(blobs, save=lambda make: kept.append(make()))
     resumed = trained(blobs, resume=kept[1])
     assert resumed.privacy == whole.privacy
     np.testing.assert_allclose(resumed.losses, whole.losses, rtol=1e-6)

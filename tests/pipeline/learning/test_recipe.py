@@ -91,7 +91,7 @@ def test_a_schedule_lowers_the_rate_step_by_step(blobs, schedule):
 @pytest.mark.parametrize("changes", [{"schedule": "cosine"}, {"proximal": 1.0}, {"momentum": 0.9}, {"patience": 2}])
 def test_a_resumed_training_ends_where_a_whole_one_does(blobs, changes):
     kept = []
-    whole = trained(blobs, save=kept.append, **changes)
+    whole = trained(blobs, save=lambda make: kept.append(make()), **changes)
     assert len(kept) == 2
     for checkpoint in kept:
         assert np.array_equal(trained(blobs, resume=checkpoint, **changes).delta, whole.delta)
@@ -188,5 +188,7 @@ def test_focal_loss_looks_away_from_what_is_sure():
 @pytest.mark.parametrize("name", ["sgd", "adam", "adamw"])
 def test_an_optimiser_gets_what_it_takes(name):
     momentum = 0.9 if name == "sgd" else 0.0
-    made = make_optimiser(torch.nn.Linear(2, 2), Training(optimizer=name, weight_decay=0.1, momentum=momentum))
+    made = make_optimiser(
+        torch.nn.Linear(2, 2).parameters(), Training(optimizer=name, weight_decay=0.1, momentum=momentum)
+    )
     assert made.param_groups[0]["weight_decay"] == 0.1

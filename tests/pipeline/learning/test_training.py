@@ -11,7 +11,7 @@ from pipeline.learning.architectures import build
 from pipeline.learning.checkpoints import flatten
 from pipeline.learning.devices import choose_device
 from pipeline.learning.evaluation import accuracy
-from pipeline.learning.training import OPTIMIZERS, Limits, _batches, train
+from pipeline.learning.training import OPTIMIZERS, Limits, batches_of, train
 from pipeline.protocol.task import Architecture, Training
 
 LIMITS = Limits(max_epochs=10, max_batch_size=64, max_seconds=60)
@@ -72,14 +72,14 @@ def test_fresh_randomness_comes_from_the_system(blobs, monkeypatch):
 
 
 def test_progress_is_reported_after_every_epoch(blobs, monkeypatch):
-    monkeypatch.setattr(loop, "_REPORT_SECONDS", float("inf"))
+    monkeypatch.setattr(loop, "REPORT_SECONDS", float("inf"))
     seen = []
     result = trained(blobs, report=seen.append)
     assert seen == [{"epoch": number + 1, "epochs": 5, "loss": result.losses[number]} for number in range(5)]
 
 
 def test_a_long_epoch_reports_between_its_batches(blobs, monkeypatch):
-    monkeypatch.setattr(loop, "_REPORT_SECONDS", 0.0)
+    monkeypatch.setattr(loop, "REPORT_SECONDS", 0.0)
     seen = []
     trained(blobs, replace_training(FIVE, epochs=1, batch_size=30), report=seen.append)
     assert [progress["epoch"] for progress in seen] == [0, 0, 0, 1]
@@ -97,7 +97,7 @@ def test_what_report_raises_ends_the_training(blobs):
 def test_a_training_goes_on_from_any_epochs_checkpoint(blobs, optimizer):
     task = replace_training(FIVE, optimizer=optimizer)
     checkpoints = []
-    whole = trained(blobs, task, seed=3, save=checkpoints.append)
+    whole = trained(blobs, task, seed=3, save=lambda make: checkpoints.append(make()))
     assert len(checkpoints) == 4
     for checkpoint in checkpoints:
         resumed = trained(blobs, task, seed=3, resume=checkpoint)
@@ -113,7 +113,7 @@ def replace_training(training, **changes):
 @pytest.mark.parametrize("cut", [0, 10, 500])
 def test_a_damaged_checkpoint_is_corrupt(blobs, cut):
     checkpoints = []
-    trained(blobs, save=checkpoints.append)
+    trained(blobs, save=lambda make: checkpoints.append(make()))
     with pytest.raises(Corrupt, match="checkpoint"):
         trained(blobs, resume=checkpoints[0][:cut])
 
@@ -193,7 +193,7 @@ def test_threads_are_the_callers(blobs):
     ("count", "size", "sizes"), [(10, 4, [4, 4, 2]), (9, 4, [4, 5]), (8, 4, [4, 4]), (1, 4, [1]), (3, 1, [1, 1, 1])]
 )
 def test_a_last_batch_of_one_joins_the_one_before(count, size, sizes):
-    batches = list(_batches(np.arange(count), size))
+    batches = list(batches_of(np.arange(count), size))
     assert [len(batch) for batch in batches] == sizes
     assert np.concatenate(batches).tolist() == list(range(count))
 

@@ -113,6 +113,107 @@ def test_a_dead_workers_training_is_taken_back_and_counted(ledger):
     assert "FLFLEET_MAX_ATTEMPTS" in row.error
 
 
+def test_a_checkpoint_is_where_the_next_claim_goes_on_and_attempts_start_from_none(ledger):
+    add(ledger)
+    enqueue(ledger)
+    ledger.defer_retraining(ledger.next_retraining(ME), "backend is away", 0)
+    claim = ledger.next_retraining(ME)
+    assert (claim.attempts, claim.checkpoint) == (1, None)
+    ledger.note_retraining(claim, "c" * 64)
+    assert ledger.retraining_checkpoints() == {"c" * 64}
+    ledger.defer_retraining(claim, "backend is away", 0)
+    claim = ledger.next_retraining(ME)
+    assert (claim.attempts, claim.checkpoint) == (1, "c" * 64)
+    ledger.defer_retraining(claim, "it is damaged", 0, afresh=True)
+    assert ledger.next_retraining(ME).checkpoint is None
+
+
+@pytest.mark.parametrize("end", ["finish", "fail", "cancel"])
+def test_what_has_ended_names_no_checkpoint(ledger, end):
+    add(ledger)
+    enqueue(ledger)
+    claim = ledger.next_retraining(ME)
+    ledger.note_retraining(claim, "c" * 64)
+    {
+        "finish": lambda: ledger.finish_retraining(claim, {}),
+        "fail": lambda: ledger.fail_retraining(claim, "no"),
+        "cancel": ledger.cancel_retrainings,
+    }[end]()
+    assert ledger.retraining_checkpoints() == set()
+
+
+def test_who_gives_way_keeps_its_turn_and_no_attempt_is_counted(ledger):
+    for name in ("first", "second"):
+        add(ledger, name)
+        enqueue(ledger, batch=name)
+    claim = ledger.next_retraining(ME)
+    ledger.note_retraining(claim, "c" * 64)
+    ledger.give_back_retraining(claim)
+    again = ledger.next_retraining(ME)
+    assert (again.run_id, again.attempts, again.checkpoint) == (claim.run_id, 0, "c" * 64)
+    with pytest.raises(Fenced):
+        ledger.give_back_retraining(claim)
+
+
+def test_peers_are_of_the_same_miner_data_set_and_priority_and_fresh(ledger):
+    add(ledger, "tried")
+    enqueue(ledger)
+    ledger.defer_retraining(ledger.next_retraining(ME), "later", 60)
+    add(ledger, "first")
+    enqueue(ledger)
+    first = ledger.next_retraining(ME)
+    for name, changes, priority in (
+        ("alike", {}, 5),
+        ("another miner", {"miner": 1}, 5),
+        ("another data set", {"dataset": "xray"}, 5),
+        ("less urgent", {}, 6),
+        ("unlike", {}, 5),
+        ("alike too", {}, 5),
+        ("one too many", {}, 5),
+    ):
+        add(ledger, name.replace(" ", "-"), **changes)
+        enqueue(ledger, priority=priority, task_ids=[name.replace(" ", "-")])
+    unlike = next(row.run_id for row in ledger.retrainings() if row.task_id == "unlike")
+    task_hash = ledger.run(unlike).task_hash
+    peers = ledger.peers_of(first, ME, most=2, is_alike=lambda its: its != task_hash)
+    assert [ledger.task(peer.task_hash).task_id for peer in peers] == ["alike", "alike-too"]
+    assert ledger.retraining_counts()[Turn.RUNNING] == 3
+
+
+def test_no_one_is_two_claims_peer(ledger):
+    for name in ("one", "two", "three"):
+        add(ledger, name)
+    enqueue(ledger)
+    first, second = ledger.next_retraining(ME), ledger.next_retraining(ME)
+    take = lambda claim: ledger.peers_of(claim, ME, most=9, is_alike=lambda _its: True)  # noqa: E731
+    assert [len(take(first)), len(take(second))] == [1, 0]
+
+
+def test_several_are_written_at_once_and_each_is_fenced_by_itself(ledger):
+    for name in ("one", "two"):
+        add(ledger, name)
+    enqueue(ledger)
+    one, two = ledger.next_retraining(ME), ledger.next_retraining(ME)
+    ledger.cancel_retrainings(ids=[one.run_id])
+    assert ledger.report_retrainings([(one, {"epoch": 1}), (two, {"epoch": 1})]) == {one.run_id}
+    assert ledger.finish_retrainings([(one, {"losses": [1.0]}), (two, {"losses": [1.0]})]) == {one.run_id}
+    assert ledger.retraining_counts() == {Turn.CANCELLED: 1, Turn.DONE: 1}
+
+
+def test_a_round_waits_while_its_training_is_due_and_nobody_takes_it(ledger):
+    run_id = add(ledger)
+    assert not ledger.round_waits(0)  # it is to be fetched first
+    for stage in (Stage.FETCH, Stage.DATA):
+        ledger.commit(ledger.claim(run_id, stage, ME), {}, {})
+    assert ledger.round_waits(0)
+    assert not ledger.round_waits(60)
+    ledger.stop(Kind.POOL, Stage.TRAIN.value, by="anna")
+    assert not ledger.round_waits(0)
+    ledger.resume(Kind.POOL, Stage.TRAIN.value, by="anna")
+    assert ledger.claim(run_id, Stage.TRAIN, ME)
+    assert not ledger.round_waits(0)
+
+
 def test_a_live_worker_of_another_host_keeps_its_training(ledger):
     add(ledger)
     enqueue(ledger)
