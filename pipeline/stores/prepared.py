@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 from sqlalchemy import JSON, Connection, Engine
 
-from pipeline.stores.database import reading, transaction
+from pipeline.stores.database import reading, sync, transaction
 
 #: What a prepared statement runs on.
 Session = Connection | sqlite3.Connection
@@ -65,19 +65,15 @@ def quick_transaction(engine: Engine, *, durable: bool = False) -> Iterator[Sess
     pooled = engine.raw_connection()
     try:
         driver: Any = pooled.driver_connection
-        if durable:
-            driver.execute("PRAGMA synchronous=FULL")
+        driver.execute("BEGIN IMMEDIATE")
         try:
-            driver.execute("BEGIN IMMEDIATE")
-            try:
-                yield driver
-                driver.commit()
-            except BaseException:
-                driver.rollback()
-                raise
-        finally:
-            if durable:
-                driver.execute("PRAGMA synchronous=NORMAL")
+            yield driver
+            driver.commit()
+        except BaseException:
+            driver.rollback()
+            raise
+        if durable:
+            sync(driver)
     finally:
         pooled.close()
 
