@@ -106,8 +106,7 @@ def test_what_a_stage_asks_does_not_grow_with_the_queue(tmp_path, queued):
         nonlocal steps
         steps += 1
 
-    with ledger._reading() as db:
-        db.connection.driver_connection.set_progress_handler(count, 100)
+    ledger.close()  # every connection from here on counts
     event.listen(ledger._engine, "connect", lambda connection, _record: connection.set_progress_handler(count, 100))
     claim = ledger.claim(run_id, Stage.FETCH, this_process())
     ledger.commit(claim, {}, {})
