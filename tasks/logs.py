@@ -40,6 +40,9 @@ def configure(level: int = logging.INFO) -> None:
     )
     for name in ("celery.worker.strategy", "celery.app.trace"):
         logging.getLogger(name).addFilter(is_news)
+    # What no line of ours shows is not looked up (Python's logging HOWTO, "Optimization"): the caller, thread and process.
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
+    logging._srcfile = None
     root = logging.getLogger()
     root.handlers = [handler]
     if (path := current().log_file) is not None:
