@@ -5,6 +5,7 @@ import logging.handlers
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import structlog
 from celery.app.trace import LOG_RECEIVED, LOG_SUCCESS
@@ -24,24 +25,24 @@ def configure(level: int = logging.INFO) -> None:
     renderer: structlog.typing.Processor = (
         structlog.dev.ConsoleRenderer() if terminal else structlog.processors.JSONRenderer()
     )
+    rendering: tuple[structlog.typing.Processor, ...] = (structlog.processors.format_exc_info, renderer)
     structlog.configure(
-        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        processors=[*shared, *rendering, _as_it_is],
         logger_factory=structlog.stdlib.LoggerFactory(),
         cache_logger_on_first_use=True,
     )
     handler = logging.StreamHandler()
     handler.setFormatter(
-        structlog.stdlib.ProcessorFormatter(
+        Formatter(
             foreign_pre_chain=shared,
-            processors=[
-                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-                structlog.processors.format_exc_info,
-                renderer,
-            ],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *rendering],
         )
     )
     for name in ("celery.worker.strategy", "celery.app.trace"):
         logging.getLogger(name).addFilter(is_news)
+    # What no line of ours shows is not looked up (Python's logging HOWTO, "Optimization"): the caller, thread and process.
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
+    logging._srcfile = None
     root = logging.getLogger()
     root.handlers = [handler]
     if (path := current().log_file) is not None:
@@ -51,6 +52,19 @@ def configure(level: int = logging.INFO) -> None:
         # It brings handlers of its own, and they write plain text.
         logging.getLogger(name).handlers = []
         logging.getLogger(name).propagate = True
+
+
+def _as_it_is(_logger: Any, _method: str, line: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """structlog's last step: the line as its formatter is to leave it."""
+    return (line,), {"extra": {"rendered": True}}
+
+
+class Formatter(structlog.stdlib.ProcessorFormatter):
+    """Renders what libraries log. Our own lines come rendered: two a stage, and a second record for each costs as much again."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The line."""
+        return str(record.msg) if getattr(record, "rendered", False) else super().format(record)
 
 
 def _file(path: Path, formatter: logging.Formatter | None) -> logging.Handler:

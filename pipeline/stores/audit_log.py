@@ -12,16 +12,18 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Engine, select
 
 from pipeline.errors import Corrupt
 from pipeline.stores.ledger_base import LedgerBase
+from pipeline.stores.prepared import Prepared, Session
 from pipeline.stores.run_tables import audit
 
 #: What the first line names as the one before.
 BEGINNING = "0" * 64
 _LOCK = 7_301_004
 _PAGE = 500
+_as_line = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,9 +50,15 @@ class Entry:
 class AuditLog(LedgerBase):
     """Appending, reading, checking."""
 
+    def __init__(self, engine: Engine, *, lease_seconds: float = 30.0, max_attempts: int = 5) -> None:
+        """As `LedgerBase`."""
+        super().__init__(engine, lease_seconds=lease_seconds, max_attempts=max_attempts)
+        self._last = Prepared(engine, select(audit.c.number, audit.c.hash).order_by(audit.c.number.desc()).limit(1))
+        self._append = Prepared(engine, audit.insert())
+
     def record(self, event: str, **members: Any) -> None:
         """Appends an entry of its own; on disk when it returns."""
-        with self._transaction(durable=True) as db:
+        with self._quick(durable=True) as db:
             self._record(db, event, **members)
 
     def audit_entries(self, first: int = 1) -> Iterator[Entry]:
@@ -86,15 +94,15 @@ class AuditLog(LedgerBase):
             raise Corrupt(f"audit log: no line has the hash {known}: what was noted down is not in this log")
         return last
 
-    def _record(self, db: Connection, event: str, **members: Any) -> None:
+    def _record(self, db: Session, event: str, **members: Any) -> None:
         self._lock(db, _LOCK)
-        last = db.execute(select(audit.c.number, audit.c.hash).order_by(audit.c.number.desc()).limit(1)).one_or_none()
-        number, before = (1, BEGINNING) if last is None else (last.number + 1, last.hash)
+        last = self._last.run(db, {}).fetchone()
+        number, before = (1, BEGINNING) if last is None else (last[0] + 1, last[1])
         now = time.time()
         at = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now)) + f".{int(now % 1 * 1000):03}Z"
         content = {"number": number, "at": at, "event": event, **members, "previous": before}
-        line = json.dumps(content, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
-        db.execute(audit.insert().values(number=number, line=line, hash=hash_of(line)))
+        line = _as_line(content)
+        self._append.run(db, {"number": number, "line": line, "hash": hash_of(line)})
 
 
 def hash_of(line: str) -> str:

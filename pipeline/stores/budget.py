@@ -1,13 +1,15 @@
 """What each data set has given away: submissions that left, and the privacy loss that their trainings state."""
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, and_, select
+from sqlalchemy import ColumnElement, Engine, String, Text, and_, bindparam, cast, select
 
 from pipeline.errors import Rejected
 from pipeline.stores.ledger_base import PAYLOAD, LedgerBase
+from pipeline.stores.prepared import Prepared, Session
 from pipeline.stores.records import Stage
 from pipeline.stores.run_tables import notes, outputs, runs
 
@@ -45,6 +47,15 @@ class Budget(LedgerBase):
     #: Data set (or `*`) to the most that its submissions may spend together, per identity.
     privacy_budget: Mapping[str, float] = {}
 
+    def __init__(self, engine: Engine, *, lease_seconds: float = 30.0, max_attempts: int = 5) -> None:
+        """As `LedgerBase`."""
+        super().__init__(engine, lease_seconds=lease_seconds, max_attempts=max_attempts)
+        miner, dataset, run = (bindparam(name, type_=String) for name in ("its_miner", "its_set", "its_id"))
+        left = _left(runs.c.miner == miner, runs.c.dataset == dataset, runs.c.run_id != run)
+        self._others = Prepared(engine, left.with_only_columns(cast(outputs.c.figures, Text)))
+        trained = (outputs.c.run_id == run, outputs.c.stage == Stage.TRAIN.value)
+        self._trained = Prepared(engine, select(cast(outputs.c.figures, Text)).where(*trained))
+
     def spent(self) -> list[Spent]:
         """Every identity's data sets from which something left, by name."""
         with self._reading() as db:
@@ -71,29 +82,27 @@ class Budget(LedgerBase):
             else f"data set {dataset!r} has spent epsilon {used:g} of {cap:g} (FLFLEET_PRIVACY_BUDGET)"
         )
 
-    def _used(self, db: Connection, miner: str, dataset: str, but: str = "") -> float:
-        rows = db.execute(_left(runs.c.miner == miner, runs.c.dataset == dataset, runs.c.run_id != but)).all()
-        used: float = sum(privacy_of(row.figures).get("epsilon", 0.0) for row in rows)
+    def _used(self, db: Session, miner: str, dataset: str, but: str = "") -> float:
+        rows = self._others.run(db, {"its_miner": miner, "its_set": dataset, "its_id": but}).fetchall()
+        used: float = sum(_epsilon(figures) or 0.0 for (figures,) in rows)
         return used
 
-    def _require_budget(self, db: Connection, run: Any) -> None:
+    def _require_budget(self, db: Session, run_id: str, miner: str, dataset: str) -> None:
         """Raises Rejected where the run's submission would go beyond its data set's cap, or nothing bounds it."""
-        cap = self.cap(run.dataset)
+        cap = self.cap(dataset)
         if cap is None:
             return
-        figures = db.execute(
-            select(outputs.c.figures).where(outputs.c.run_id == run.run_id, outputs.c.stage == Stage.TRAIN)
-        ).scalar_one_or_none()
-        own = privacy_of(figures).get("epsilon")
+        trained = self._trained.run(db, {"its_id": run_id}).fetchone()
+        own = None if trained is None else _epsilon(trained[0])
         if own is None:
             raise Rejected(
-                f"data set {run.dataset!r} has a cap on epsilon ({cap:g}, FLFLEET_PRIVACY_BUDGET), and this training states "
+                f"data set {dataset!r} has a cap on epsilon ({cap:g}, FLFLEET_PRIVACY_BUDGET), and this training states "
                 "none: it was not differentially private, so nothing is sent"
             )
-        used = self._used(db, run.miner, run.dataset, but=run.run_id)
+        used = self._used(db, miner, dataset, but=run_id)
         if used + own > cap:
             raise Rejected(
-                f"data set {run.dataset!r} has spent epsilon {used:g} of {cap:g} (FLFLEET_PRIVACY_BUDGET); "
+                f"data set {dataset!r} has spent epsilon {used:g} of {cap:g} (FLFLEET_PRIVACY_BUDGET); "
                 f"this run's {own:g} would go beyond it, so nothing is sent"
             )
 
@@ -104,6 +113,12 @@ def _left(*which: ColumnElement[bool]) -> Any:
     trained = and_(outputs.c.run_id == runs.c.run_id, outputs.c.stage == Stage.TRAIN)
     columns = (runs.c.miner, runs.c.miner_name, runs.c.dataset, runs.c.task_id, outputs.c.figures)
     return select(*columns).select_from(runs.join(notes, sent).outerjoin(outputs, trained)).where(*which)
+
+
+def _epsilon(figures: str | None) -> float | None:
+    """What a training's figures, as JSON, state; None where they state nothing, or there are none."""
+    stated: float | None = privacy_of(json.loads(figures) if figures else None).get("epsilon")
+    return stated
 
 
 def _sum(miner: str, miner_name: str, dataset: str, rows: list[Any]) -> Spent:

@@ -1,18 +1,14 @@
 """A stage is worked on: claim, renew, note, commit; and every way in which it can end without a commit."""
 
-import json
 import time
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import Connection, bindparam, delete, select, update
 
-from pipeline.stores.audit_log import AuditLog
-from pipeline.stores.budget import Budget, privacy_of
 from pipeline.stores.controls import stopped
 from pipeline.stores.hot_path import HotPath, output_row
 from pipeline.stores.ledger_base import (
-    ADMISSION_LOCK,
     MAX_WAIT_SECONDS,
     PAYLOAD,
     RECEIPT_GRACE_SECONDS,
@@ -22,18 +18,15 @@ from pipeline.stores.ledger_base import (
     noted,
 )
 from pipeline.stores.records import Claim, Fenced, Stage, State, label_of
-from pipeline.stores.run_tables import notes, outputs, runs, tasks
+from pipeline.stores.run_tables import notes, outputs, runs
 from pipeline.stores.tallies import FAILURE, REDONE, Tallies, bucket_of
 
 _OUTPUTS = select(outputs).where(outputs.c.run_id == bindparam("run_id"))
 _INSERT_OUTPUT = outputs.insert()
-_DOCUMENT = select(tasks.c.document).where(tasks.c.task_hash == bindparam("task_hash"))
-#: Stages whose commit stands in the audit log.
-_TOLD = (Stage.TRAIN, Stage.SUBMIT)
 _STOPPED = select(stopped(bindparam("pool"), bindparam("dataset")))
 
 
-class Claims(HotPath, AuditLog, Budget):
+class Claims(HotPath):
     """What a worker does with a run. Each method is one transaction, and all but `claim` raise Fenced."""
 
     def claim(self, run_id: str, stage: str, owner: str) -> Claim | None:
@@ -100,20 +93,6 @@ class Claims(HotPath, AuditLog, Budget):
         """Shows a stage's progress to people. Raises Fenced."""
         self._write(claim, progress=dict(progress), updated_at=time.time())
 
-    def note(self, claim: Claim, name: str, digest: str) -> None:
-        """As in `HotPath`. A payload's note is the last moment before bytes leave: it is written down in the audit log, and
-        raises Rejected where a cap on epsilon forbids them.
-        """
-        if name != PAYLOAD:
-            super().note(claim, name, digest)
-            return
-        with self._transaction(durable=True) as db:
-            session = self._session(db)
-            fresh = self._is_fresh(session, claim, name, digest)
-            if fresh:
-                self._may_leave(db, claim, digest)
-            self._write_note(session, claim, name, digest, fresh=fresh)
-
     def commit(
         self, claim: Claim, artifacts: Mapping[str, str], figures: Mapping[str, Any], *, durable: bool = False
     ) -> Stage | None:
@@ -122,7 +101,7 @@ class Claims(HotPath, AuditLog, Budget):
         Committing twice under one token is once. Where the stage was made again and came out otherwise, the stages after it
         are due again too.
         """
-        if claim.stage not in claim.made and claim.stage not in _TOLD:
+        if claim.stage not in claim.made:
             written, due = self._finish(claim, artifacts, figures, durable)
             if written:
                 return due
@@ -131,7 +110,7 @@ class Claims(HotPath, AuditLog, Budget):
     def _commit_closely(
         self, claim: Claim, artifacts: Mapping[str, str], figures: Mapping[str, Any], durable: bool
     ) -> Stage | None:
-        """As `commit`, of a stage that has an output already, that the audit log tells of, or whose claim does not hold."""
+        """As `commit`, of a stage that has an output already, or whose claim does not hold."""
         with self._transaction(durable=durable) as db:
             before = {row.stage: row for row in db.execute(_OUTPUTS, {"run_id": claim.run_id})}
             own = before.get(claim.stage)
@@ -167,9 +146,7 @@ class Claims(HotPath, AuditLog, Budget):
             )
             db.execute(_INSERT_OUTPUT, output_row(claim, artifacts, figures, now))
             replaced.write(db)
-            if claim.stage in _TOLD:
-                data = before.get(Stage.DATA)
-                self._tell(db, claim, figures, None if data is None else data.figures.get("dataset"))
+            self._tell(db, claim, figures)
         return due
 
     def defer(self, claim: Claim, reason: str, seconds: float) -> State:
@@ -246,28 +223,6 @@ class Claims(HotPath, AuditLog, Budget):
             self._end(db, claim, State.QUEUED, reason, "damaged", **again)
         return due
 
-    def _may_leave(self, db: Connection, claim: Claim, payload: str) -> None:
-        self._lock(db, ADMISSION_LOCK)  # two runs must not spend the same rest of a budget
-        row = self._row(db, claim.run_id)
-        if row is None:
-            return
-        self._require_budget(db, row)
-        document = json.loads(db.execute(_DOCUMENT, {"task_hash": claim.task_hash}).scalar_one())
-        to = {"aggregator": document["aggregatorURL"], "aggregatorPublicKey": document["aggregatorPublicKey"]}
-        self._record(db, "update leaves", **_of(row), **to, payload=payload)
-
-    def _tell(self, db: Connection, claim: Claim, figures: Mapping[str, Any], dataset: str | None) -> None:
-        row = self._row(db, claim.run_id)
-        if row is None:
-            return
-        if claim.stage is Stage.TRAIN:
-            stated = {"epochs": figures.get("epochs"), **privacy_of(figures)}
-            told = {name: stated[name] for name in ("epochs", "epsilon", "delta") if stated.get(name) is not None}
-            self._record(db, "trained", **_of(row), datasetDigest=dataset, **told)
-        else:
-            told = {name: figures.get(name) for name in ("submissionHash", "payloadBytes", "receivedAt")}
-            self._record(db, "update received", **_of(row), **told)
-
     def _end(self, db: Connection, claim: Claim, state: State, reason: str, kind: str, **values: Any) -> State:
         ended = {"state": state, "owner": None, "lease_until": None, "error": reason, "updated_at": time.time()}
         self._fenced(db, claim, ended | values)
@@ -281,15 +236,3 @@ class Claims(HotPath, AuditLog, Budget):
     def _forget(self, db: Connection, run_id: str, stages: Sequence[Stage]) -> None:
         db.execute(delete(outputs).where(outputs.c.run_id == run_id, outputs.c.stage.in_(stages)))
         db.execute(delete(notes).where(notes.c.run_id == run_id, notes.c.stage.in_(stages)))
-
-
-def _of(run: Any) -> dict[str, Any]:
-    """What the audit log says of a run."""
-    return {
-        "run": run.run_id,
-        "task": run.task_id,
-        "round": run.round,
-        "miner": run.miner,
-        "name": run.miner_name,
-        "dataset": run.dataset,
-    }

@@ -1,5 +1,6 @@
 """One way to open a ledger database: SQLite in WAL mode on one machine, PostgreSQL for a fleet."""
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -7,7 +8,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, create_engine, event, make_url
 from sqlalchemy.engine.interfaces import DBAPIConnection
-from sqlalchemy.exc import ArgumentError
+from sqlalchemy.exc import ArgumentError, OperationalError
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from pipeline.errors import Misconfigured
@@ -39,19 +40,33 @@ def open_database(url: str) -> Engine:
 def transaction(engine: Engine, *, durable: bool = False) -> Iterator[Connection]:
     """A transaction; a `durable` one is on the disk when it returns.
 
-    SQLite in WAL mode with synchronous=NORMAL may lose its last commits with the power; FULL syncs the log, and with it all
-    commits before. PostgreSQL syncs at every commit.
+    SQLite in WAL mode with synchronous=NORMAL may lose its last commits with the power; `sync` brings them to the disk.
+    PostgreSQL syncs at every commit.
     """
-    sqlite = engine.dialect.name == "sqlite"
     with engine.connect() as connection:
-        if sqlite and durable:
-            _pragma(connection, "synchronous=FULL")
-        try:
-            with connection.begin():
-                yield connection
-        finally:
-            if sqlite and durable:
-                _pragma(connection, "synchronous=NORMAL")
+        with connection.begin():
+            yield connection
+        if durable and engine.dialect.name == "sqlite":
+            sync(connection.connection.driver_connection)
+
+
+def sync(sqlite: Any) -> None:
+    """Brings everything that is committed to the disk. `sqlite`: an open connection of the driver's. Raises OperationalError.
+
+    synchronous=FULL would do the same inside the commit, with every other writer waiting for the disk too. Where a checkpoint
+    comes between, it has synced the log before it moved it into the database, and the database after.
+    """
+    path = sqlite.execute("PRAGMA database_list").fetchone()[2]
+    try:
+        log = os.open(f"{path}-wal", os.O_RDONLY)
+    except FileNotFoundError:
+        return  # a file system without shared memory: no log, and every commit was synced (see `_prepare_sqlite`)
+    try:
+        os.fsync(log)
+    except OSError as error:
+        raise OperationalError("fsync of the log", None, error) from error
+    finally:
+        os.close(log)
 
 
 @contextmanager
@@ -61,18 +76,14 @@ def reading(engine: Engine) -> Iterator[Connection]:
         yield connection
 
 
-def _pragma(connection: Connection, setting: str) -> None:
-    driver: Any = connection.connection.dbapi_connection
-    driver.execute(f"PRAGMA {setting}")
-
-
 def _prepare_sqlite(connection: DBAPIConnection, _record: ConnectionPoolEntry) -> None:
     # The driver must not open transactions by itself: it would begin them as readers, and two readers that become writers
     # fail at once instead of waiting.
     connection.isolation_level = None
     cursor = connection.cursor()
-    for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON"):
-        cursor.execute(f"PRAGMA {pragma}")
+    cursor.execute("PRAGMA foreign_keys=ON")
+    if cursor.execute("PRAGMA journal_mode=WAL").fetchone()[0] == "wal":
+        cursor.execute("PRAGMA synchronous=NORMAL")  # without a log FULL stays, SQLite's own
     cursor.close()
 
 

@@ -12,13 +12,14 @@ from typing import Any
 from sqlalchemy import Double, Engine, Integer, String, Text, bindparam, cast, null, select, update
 
 from pipeline.stores.controls import stopped
-from pipeline.stores.ledger_base import DATABASE_CLOCK, LedgerBase, first_unfinished
+from pipeline.stores.ledger_base import DATABASE_CLOCK, PAYLOAD, first_unfinished
 from pipeline.stores.prepared import Prepared, Session
 from pipeline.stores.records import Claim, Fenced, Stage, State, label_of
 from pipeline.stores.run_tables import notes, outputs, runs
+from pipeline.stores.telling import Telling
 
 
-class HotPath(LedgerBase):
+class HotPath(Telling):
     """The statements, and the three things that are done with them."""
 
     def __init__(self, engine: Engine, *, lease_seconds: float = 30.0, max_attempts: int = 5) -> None:
@@ -128,24 +129,21 @@ class HotPath(LedgerBase):
         """Makes a digest part of the run before its stage ends; on disk when it returns. Raises Fenced.
 
         A new digest is progress: attempts start from none again, so that a training that advances between two kills goes on.
+        A payload's note is the last moment before bytes leave: it is written down in the audit log, and raises Rejected where a
+        cap on epsilon forbids them.
         """
-        with self._quick(durable=True) as db:
-            self._write_note(db, claim, name, digest, fresh=self._is_fresh(db, claim, name, digest))
-
-    def _is_fresh(self, db: Session, claim: Claim, name: str, digest: str) -> bool:
-        """Whether the run has no note of that name, or one that says otherwise."""
-        known = dict(self._noted.run(db, {"its_id": claim.run_id}).fetchall())
-        return known.get(name) != digest
-
-    def _write_note(self, db: Session, claim: Claim, name: str, digest: str, *, fresh: bool) -> None:
-        """Keeps the note, if it is `fresh`, and the lease. Raises Fenced."""
         its = {"its_id": claim.run_id, "its_token": claim.token, "at": time.time()}
-        held = self._advance if fresh else self._lengthen
-        if held.run(db, its | self._lease()).rowcount != 1:
-            raise fenced(claim)
-        if fresh:
-            made = {"run_id": claim.run_id, "name": name, "stage": claim.stage.value, "digest": digest}
-            self._keep_note.run(db, made)
+        with self._quick(durable=True) as db:
+            known = dict(self._noted.run(db, {"its_id": claim.run_id}).fetchall())
+            fresh = known.get(name) != digest
+            held = self._advance if fresh else self._lengthen
+            if held.run(db, its | self._lease()).rowcount != 1:
+                raise fenced(claim)
+            if fresh and name == PAYLOAD:
+                self._may_leave(db, claim, digest)
+            if fresh:
+                made = {"run_id": claim.run_id, "name": name, "stage": claim.stage.value, "digest": digest}
+                self._keep_note.run(db, made)
 
     def _finish(
         self, claim: Claim, artifacts: Mapping[str, str], figures: Mapping[str, Any], durable: bool
@@ -169,6 +167,7 @@ class HotPath(LedgerBase):
             if self._move_on.run(db, moved).rowcount != 1:
                 return False, None
             self._keep_output.run(db, output_row(claim, artifacts, figures, now))
+            self._tell(db, claim, figures)
         return True, due
 
     def _lease(self) -> dict[str, float]:

@@ -38,9 +38,6 @@ class Intake(Budget):
         super().__init__(engine, lease_seconds=lease_seconds, max_attempts=max_attempts)
         self.privacy_budget = privacy_budget or {}
         self._tasks: dict[str, Task] = {}
-        self._document = Prepared(
-            engine, select(tasks.c.document).where(tasks.c.task_hash == bindparam("its_hash", type_=String))
-        )
         self._first = Prepared(engine, _standing(bindparam("its_task", type_=String), bindparam("its_round")))
         self._keep_task = Prepared(engine, self._insert(tasks).on_conflict_do_nothing())
         self._count = Prepared(

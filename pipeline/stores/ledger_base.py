@@ -18,6 +18,7 @@ from sqlalchemy import (
     Double,
     Engine,
     Row,
+    String,
     Update,
     bindparam,
     cast,
@@ -36,9 +37,9 @@ from pipeline.errors import Retryable
 from pipeline.stores import schema
 from pipeline.stores.database import reading, transaction
 from pipeline.stores.owners import is_gone
-from pipeline.stores.prepared import Session, quick_reading, quick_transaction
+from pipeline.stores.prepared import Prepared, Session, quick_reading, quick_transaction
 from pipeline.stores.records import Claim, Fenced, Stage, State
-from pipeline.stores.run_tables import metadata, notes, runs
+from pipeline.stores.run_tables import metadata, notes, runs, tasks
 from pipeline.stores.tallies import LEASE_LOST, Tallies
 
 STAGES: tuple[Stage, ...] = tuple(Stage)
@@ -70,6 +71,8 @@ class LedgerBase:
         self._lease_seconds = lease_seconds
         self._max_attempts = max_attempts
         self._postgres = engine.dialect.name == "postgresql"
+        document = select(tasks.c.document).where(tasks.c.task_hash == bindparam("its_hash", type_=String))
+        self._document = Prepared(engine, document)
         with self._transaction() as db:
             schema.ready(db, metadata)
 

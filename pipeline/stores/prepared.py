@@ -9,13 +9,16 @@ import sqlite3
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Protocol
+from weakref import WeakKeyDictionary
 
-from sqlalchemy import JSON, Connection, Engine
+from sqlalchemy import JSON, Connection, Engine, event
 
-from pipeline.stores.database import reading, transaction
+from pipeline.stores.database import reading, sync, transaction
 
 #: What a prepared statement runs on.
 Session = Connection | sqlite3.Connection
+#: Connections of each engine that nobody uses now.
+_FREE: WeakKeyDictionary[Engine, list[sqlite3.Connection]] = WeakKeyDictionary()
 
 
 class Rows(Protocol):
@@ -62,24 +65,16 @@ def quick_transaction(engine: Engine, *, durable: bool = False) -> Iterator[Sess
         with transaction(engine, durable=durable) as connection:
             yield connection
         return
-    pooled = engine.raw_connection()
-    try:
-        driver: Any = pooled.driver_connection
-        if durable:
-            driver.execute("PRAGMA synchronous=FULL")
+    with _Kept(engine) as driver:
+        driver.execute("BEGIN IMMEDIATE")
         try:
-            driver.execute("BEGIN IMMEDIATE")
-            try:
-                yield driver
-                driver.commit()
-            except BaseException:
-                driver.rollback()
-                raise
-        finally:
-            if durable:
-                driver.execute("PRAGMA synchronous=NORMAL")
-    finally:
-        pooled.close()
+            yield driver
+            driver.commit()
+        except BaseException:
+            driver.rollback()
+            raise
+        if durable:
+            sync(driver)
 
 
 @contextmanager
@@ -89,8 +84,40 @@ def quick_reading(engine: Engine) -> Iterator[Session]:
         with reading(engine) as connection:
             yield connection
         return
-    pooled = engine.raw_connection()
-    try:
-        yield pooled.driver_connection  # type: ignore[misc]
-    finally:
-        pooled.close()
+    with _Kept(engine) as driver:
+        yield driver
+
+
+class _Kept:
+    """A connection of SQLite's driver, kept until the engine is disposed of.
+
+    The pool's own books (events, a reset, a record of every loan) cost as much as a claim's statements.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        free = _FREE.get(engine)
+        if free is None:
+            free = _FREE[engine] = []
+            event.listen(engine, "engine_disposed", _close)
+        self._engine, self._free = engine, free
+
+    def __enter__(self) -> sqlite3.Connection:
+        try:
+            self._driver: Any = self._free.pop()
+        except IndexError:
+            pooled = self._engine.raw_connection()
+            self._driver = pooled.driver_connection
+            pooled.detach()
+        return self._driver  # type: ignore[no-any-return]
+
+    def __exit__(self, kind: type[BaseException] | None, *_error: object) -> None:
+        if kind is None:
+            self._free.append(self._driver)
+        else:  # what an error leaves it in is not worth finding out
+            self._driver.close()
+
+
+def _close(engine: Engine) -> None:
+    free = _FREE[engine]
+    while free:
+        free.pop().close()

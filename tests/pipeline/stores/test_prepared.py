@@ -1,12 +1,15 @@
 """Statements that are given to SQLite's driver as they are keep the promises of those that are not."""
 
 import sqlite3
+from contextlib import closing
+from pathlib import Path
 
 import pytest
-from sqlalchemy import event
+from sqlalchemy import event, text
+from sqlalchemy.exc import OperationalError
 
 from pipeline.errors import Retryable
-from pipeline.stores.database import open_database
+from pipeline.stores.database import open_database, transaction
 from pipeline.stores.owners import this_process
 from pipeline.stores.prepared import quick_transaction
 from pipeline.stores.records import Stage, State
@@ -19,13 +22,6 @@ def engine(tmp_path):
     one = open_database(f"sqlite:///{tmp_path / 'ledger.sqlite'}")
     yield one
     one.dispose()
-
-
-def level(db) -> int:
-    return db.execute("PRAGMA synchronous").fetchone()[0]
-
-
-FULL, NORMAL = 2, 1
 
 
 def break_off(engine, **options) -> None:
@@ -46,14 +42,41 @@ def test_a_transaction_that_fails_leaves_nothing_and_no_lock(engine, table, dura
         break_off(engine, durable=durable)
     with quick_transaction(engine) as db:
         assert db.execute("SELECT count(*) FROM kept").fetchone() == (0,)
-        assert level(db) == NORMAL
 
 
-def test_only_a_durable_transaction_syncs_the_log(engine):
-    with quick_transaction(engine, durable=True) as db:
-        assert level(db) == FULL
-    with quick_transaction(engine) as db:
-        assert level(db) == NORMAL
+@pytest.fixture
+def synced(monkeypatch):
+    """Paths that are synced, in order, each with whether another writer may write at that moment."""
+    found = []
+
+    def fsync(handle: int) -> None:
+        path = Path(f"/proc/self/fd/{handle}").resolve()
+        with closing(sqlite3.connect(path.with_name("ledger.sqlite"), timeout=0, isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            found.append((path.name, other.execute("SELECT count(*) FROM kept").fetchone()[0]))
+            other.execute("ROLLBACK")
+
+    monkeypatch.setattr("pipeline.stores.database.os.fsync", fsync)
+    return found
+
+
+@pytest.mark.parametrize("begin", [quick_transaction, transaction])
+def test_only_a_durable_transaction_syncs_the_log_and_no_writer_waits_for_it(engine, table, synced, begin):
+    insert = "INSERT INTO kept VALUES (1)"
+    for durable in (False, True):
+        with begin(engine, durable=durable) as db:
+            db.execute(insert if begin is quick_transaction else text(insert))
+            assert synced == []
+    assert synced == [("ledger.sqlite-wal", 2)]  # what was committed without a sync before is on the disk too
+
+
+def test_a_log_that_cannot_be_synced_is_an_error(engine, table, monkeypatch):
+    def full(_handle: int) -> None:
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr("pipeline.stores.database.os.fsync", full)
+    with pytest.raises(OperationalError, match="Input/output error"), quick_transaction(engine, durable=True):
+        pass
 
 
 def test_a_database_that_stays_locked_is_retryable(tmp_path, monkeypatch):
@@ -83,8 +106,7 @@ def test_what_a_stage_asks_does_not_grow_with_the_queue(tmp_path, queued):
         nonlocal steps
         steps += 1
 
-    with ledger._reading() as db:
-        db.connection.driver_connection.set_progress_handler(count, 100)
+    ledger.close()  # every connection from here on counts
     event.listen(ledger._engine, "connect", lambda connection, _record: connection.set_progress_handler(count, 100))
     claim = ledger.claim(run_id, Stage.FETCH, this_process())
     ledger.commit(claim, {}, {})
