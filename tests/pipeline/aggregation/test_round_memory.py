@@ -30,16 +30,18 @@ from tests.signed_tasks import AGGREGATOR, MINERS
 
 #: Points, numbers and bytes that are worked on at once, made small here so that rounds of many chunks may be small.
 CHUNKS = {
-    "pipeline.nddfe.mask_sum.CHUNK": 2**13,
-    "pipeline.learning.selection.CHUNK": 2**13,
-    "pipeline.learning.model_file.PART": 2**13,
+    "pipeline.nddfe.mask_sum.CHUNK": 2**12,
+    "pipeline.learning.selection.CHUNK": 2**12,
+    "pipeline.learning.model_file.PART": 2**12,
     "pipeline.protocol.file_bytes.PIECE": 2**16,
     "pipeline.aggregation.block.PIECE": 2**16,
     "pipeline.stores.artifacts._CHUNK": 2**16,
 }
-SMALL, LARGE = 2**16, 2**18
+SMALL, LARGE = 2**15, 2**17
 #: What the larger round may take more: noise of the allocator, and of threads that meet by chance.
 MARGIN = 1.1
+#: Three rounds are played before the first test, every allocation counted.
+pytestmark = pytest.mark.timeout(600)
 
 
 class Played:
@@ -48,7 +50,7 @@ class Played:
     def __init__(self, federation: Federation, dimension: int, cache: Path) -> None:
         self.federation, self.dimension = federation, dimension
         self.peaks: dict[str, int] = {}
-        fast = {"curve_kernel": "auto", "cache_dir": cache, "slice_groups": 2**14}
+        fast = {"curve_kernel": "auto", "cache_dir": cache, "slice_groups": 2**13}
         one, other = federation.aggregator, federation.publisher
         self.desk = replace(one, settings=one.settings.model_copy(update=fast))
         self.publisher = replace(other, settings=other.settings.model_copy(update=fast))
