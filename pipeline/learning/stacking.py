@@ -46,7 +46,7 @@ from pipeline.protocol.task import Training
 
 #: More members win little: the overhead of a step is spread thin by then, and a worker should not hold many of other workers' turns.
 MOST_MEMBERS = 64
-#: A stack that could not hold so many loses (docs/decisions/0012): its weights no longer stay in the processor's cache.
+#: A stack that could not hold so many loses (docs/decisions/0014): its weights no longer stay in the processor's cache.
 FEWEST_MEMBERS = 8
 #: Kept once for all members by torch's optimisers: the count of steps, which is the same for all.
 _SHARED = "step"
