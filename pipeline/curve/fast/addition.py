@@ -11,13 +11,13 @@ the ordinary formulas (slope = rise / run; X = slope^2 - 2x - run; Y = slope (x 
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 from llvmlite import ir
 
 from pipeline.curve.contract import P
-from pipeline.curve.fast.emission import I8, I64, counted, internal, offset, pointer, prefetch, routine
+from pipeline.curve.fast.emission import I64, counted, internal, offset, pointer, prefetch, routine
 from pipeline.curve.fast.field import ENTRY, Builder, Field
 
 #: A group's notes: x and y of the accumulated point, run, rise, and the product of the runs before this group's.
@@ -27,8 +27,9 @@ NOTES = 5
 #: groups' notes are 13 KiB).
 BLOCK = 8
 #: What a sweep carries, then a block's own memory: whether a group needs repair (a byte each), the y of its second point.
-INVERSE, PRODUCT, DOUBTS, OTHER = range(4)
-STATE = 3 + BLOCK
+INVERSE, PRODUCT, OTHER_X = range(3)
+OTHER_Y = OTHER_X + BLOCK
+STATE = OTHER_Y + BLOCK
 HALF = (P + 1) // 2
 
 
@@ -62,18 +63,19 @@ def _start(field: Field, builder: Builder, arguments: Sequence[Any]) -> None:
         pointer(builder, address) for address in arguments[:8]
     )
     block = _Block(field, builder, notes, state, arguments[8], ir.Constant(I64, 1))
+    block.places.update({X: X * field.size, BEFORE: BEFORE * field.size})
 
     def note(group: "_Group") -> None:
         for table, ahead in ((left, left_ahead), (right, right_ahead)):
             _prefetch(field, builder, table, group.indices(ahead), range(field.lanes))
-        _take_run(group)
+        _take_run(group, BEFORE)
         x, y = field.gather(builder, left, group.indices(left_indices))
         other_x, other_y = field.gather(builder, right, group.indices(right_indices))
         run = field.difference(builder, other_x, x)
         rise = field.difference(builder, other_y, y)
         for slot, value in ((X, x), (Y, y), (RUN, run), (RISE, rise)):
             group.write(slot, value)
-        _repair_where(group, _doubt(field, builder, run, x, other_x))
+        _repair_where(group, field.doubtful(builder, field.doubts(builder, run, x, other_x)), X)
 
     block.each(note, PRODUCT)
 
@@ -82,47 +84,46 @@ def _step(field: Field, builder: Builder, arguments: Sequence[Any]) -> None:
     notes, state, table, indices, ahead = (pointer(builder, address) for address in arguments[:5])
     block = _Block(field, builder, notes, state, *arguments[5:])
 
-    def gather(group: "_Group") -> None:
-        other_x, other_y = field.gather(builder, table, group.indices(indices))
-        group.write(BEFORE, other_x)
-        field.store(builder, other_y, group.aside(OTHER))
-
-    def runs(group: "_Group") -> None:
-        other_x, sum_x = group.read(BEFORE), group.read(RUN)
-        run = field.difference(builder, other_x, sum_x)
-        group.write(RUN, run)
-        group.doubt(_doubt(field, builder, run, sum_x, other_x))
-
-    def note(group: "_Group", sum_y: Any) -> None:
-        group.write(RISE, field.difference(builder, field.load(builder, group.aside(OTHER)), sum_y))
-        _repair_where(group, group.doubted())
-
     # Spread over the loops: the processor keeps only so many lines on their way.
     def fetch(group: "_Group", part: int) -> None:
-        lanes = range(field.lanes * part // 4, field.lanes * (part + 1) // 4)
+        lanes = range(field.lanes * part // 3, field.lanes * (part + 1) // 3)
         _prefetch(field, builder, table, group.indices(ahead), lanes)
 
-    _slopes(block, fetch, gather)
-    _abscissas(block, fetch, runs)
+    def gather(group: "_Group") -> None:
+        fetch(group, 0)
+        for slot, value in zip((OTHER_X, OTHER_Y), field.gather(builder, table, group.indices(indices)), strict=True):
+            field.store(builder, value, group.aside(slot))
+
+    def run(group: "_Group", sum_x: Any) -> None:
+        fetch(group, 1)
+        other_x = field.load(builder, group.aside(OTHER_X))
+        run = field.difference(builder, other_x, sum_x)
+        group.write(RUN, run)
+        group.doubts = builder.or_(group.doubts, field.doubts(builder, run, sum_x, other_x))
 
     def ordinate(group: "_Group") -> None:
-        fetch(group, 3)
-        back = group.read(BEFORE)
-        _take_run(group)
-        note(group, _ordinate(group, back))
+        fetch(group, 2)
+        x, sum_x = group.read(X), group.read(BEFORE)
+        _take_run(group, X)
+        sum_y = _ordinate(group, field.difference(builder, x, sum_x))
+        group.write(RISE, field.difference(builder, field.load(builder, group.aside(OTHER_Y)), sum_y))
+        _repair_where(group, doubtful, BEFORE)
 
+    _slopes(block, gather)
+    doubtful = _abscissas(block, run)
     block.each(ordinate, PRODUCT)
 
 
 def _finish(field: Field, builder: Builder, arguments: Sequence[Any]) -> None:
     notes, state, out = (pointer(builder, address) for address in arguments[:3])
     block = _Block(field, builder, notes, state, *arguments[3:])
-    _slopes(block, lambda group, part: None, lambda group: None)
-    _abscissas(block, lambda group, part: None, lambda group: None)
+    _slopes(block, lambda group: None)
+    _abscissas(block, lambda group, sum_x: None)
 
     def ordinate(group: "_Group") -> None:
-        sum_y = _ordinate(group, group.read(BEFORE))
-        field.scatter(builder, group.read(X), sum_y, group.place(out, ENTRY * field.lanes))
+        sum_x = group.read(BEFORE)
+        sum_y = _ordinate(group, field.difference(builder, group.read(X), sum_x))
+        field.scatter(builder, sum_x, sum_y, group.place(out, ENTRY * field.lanes))
 
     block.each(ordinate)
 
@@ -130,11 +131,12 @@ def _finish(field: Field, builder: Builder, arguments: Sequence[Any]) -> None:
 class _Group:
     """One turn of a pass: a group's notes, and what the pass carries."""
 
-    def __init__(self, block: "_Block", turn: Any, number: Any, product: Any) -> None:
+    def __init__(self, block: "_Block", turn: Any, number: Any, product: Any, doubts: Any) -> None:
         self.block = block
         self.turn = turn
         self.number = number
         self.product = product
+        self.doubts = doubts
         self.notes = self.place(block.notes, NOTES * block.field.size)
 
     def place(self, base: Any, size: int) -> Any:
@@ -152,18 +154,8 @@ class _Group:
             builder, offset(builder, self.block.state, first * size), builder.mul(self.turn, ir.Constant(I64, size))
         )
 
-    def doubt(self, whether: Any) -> None:
-        builder = self.block.builder
-        place = offset(builder, offset(builder, self.block.state, DOUBTS * self.block.field.size), self.turn)
-        builder.store(builder.zext(whether, I8), place)
-
-    def doubted(self) -> Any:
-        builder = self.block.builder
-        place = offset(builder, offset(builder, self.block.state, DOUBTS * self.block.field.size), self.turn)
-        return builder.icmp_unsigned("!=", builder.load(place, typ=I8), ir.Constant(I8, 0))
-
     def slot(self, slot: int) -> Any:
-        return offset(self.block.builder, self.notes, slot * self.block.field.size)
+        return offset(self.block.builder, self.notes, self.block.places.get(slot, slot * self.block.field.size))
 
     def read(self, slot: int) -> Any:
         return self.block.field.load(self.block.builder, self.slot(slot))
@@ -183,20 +175,33 @@ class _Block:
     count: Any
     onwards: Any
 
-    def each(self, work: Callable[[_Group], None], carried: int | None = None) -> None:
-        """A loop over the groups; `carried` names the state that it takes along in registers, as `product` of the group."""
+    @cached_property
+    def places(self) -> dict[int, Any]:
+        """Where X and BEFORE are: a pass writes the sum's x over the product that it has used, and the next product over x."""
+        builder, size = self.builder, self.field.size
+        back = builder.icmp_signed("<", self.onwards, ir.Constant(I64, 0))
+        first, second = (ir.Constant(I64, slot * size) for slot in (X, BEFORE))
+        return {X: builder.select(back, first, second), BEFORE: builder.select(back, second, first)}
+
+    def each(self, work: Callable[[_Group], None], carried: int | None = None) -> Any:
+        """A loop over the groups; an i1: whether they raised doubts.
+
+        `carried` names the state that it takes along in registers, as `product` of the group.
+        """
         field, builder = self.field, self.builder
         slot = None if carried is None else offset(builder, self.state, carried * field.size)
         initial = [] if slot is None else field.flatten(field.load(builder, slot))
         zero = ir.Constant(I64, 0)
-        with counted(builder, self.count, [zero, zero, *initial]) as ((turn, number, *current), following):
-            group = _Group(self, turn, number, field.unflatten(current) if current else None)
+        with counted(builder, self.count, [zero, zero, field.quiet, *initial]) as (values, following):
+            turn, number, doubts, *current = values
+            group = _Group(self, turn, number, field.unflatten(current) if current else None, doubts)
             work(group)
-            following += [builder.add(turn, ir.Constant(I64, 1)), builder.add(number, self.onwards)]
+            following += [builder.add(turn, ir.Constant(I64, 1)), builder.add(number, self.onwards), group.doubts]
             if slot is not None:
                 following += field.flatten(group.product)
         if slot is not None:
-            field.store(builder, field.unflatten(following[2:]), slot)
+            field.store(builder, field.unflatten(following[3:]), slot)
+        return field.doubtful(builder, following[2])
 
 
 def _prefetch(field: Field, builder: Builder, table: Any, indices: Any, lanes: range) -> None:
@@ -204,76 +209,54 @@ def _prefetch(field: Field, builder: Builder, table: Any, indices: Any, lanes: r
         prefetch(builder, field.lane_entry(builder, table, indices, lane))
 
 
-def _take_run(group: _Group) -> None:
-    """Takes the run of the group before this one, which is settled by now, into the product that this group notes."""
+def _take_run(group: _Group, slot: int) -> None:
+    """Takes the run of the group before this one, which is settled by now, into the product that this group notes in `slot`."""
     field, builder = group.block.field, group.block.builder
     back = builder.mul(group.block.onwards, ir.Constant(I64, -NOTES * field.size))
     run = field.load(builder, offset(builder, group.slot(RUN), back))
     group.product = field.fence(builder, field.multiply(builder, group.product, run))
-    group.write(BEFORE, group.product)
+    group.write(slot, group.product)
 
 
-def _doubt(field: Field, builder: Builder, run: Any, x: Any, other_x: Any) -> Any:
-    return builder.or_(
-        field.suspicious(builder, run), builder.or_(field.suspicious(builder, x), field.suspicious(builder, other_x))
-    )
-
-
-def _repair_where(group: _Group, doubt: Any) -> None:
+def _repair_where(group: _Group, doubt: Any, x: int) -> None:
+    """Repairs the group's notes where there is doubt; `x` is the slot where its x is noted."""
     field, builder = group.block.field, group.block.builder
     with builder.if_then(doubt, likely=False):
         for i, part in enumerate(field.parts):
-            slots = [offset(builder, group.slot(slot), i * part.size) for slot in (X, Y, RUN, RISE)]
+            slots = [offset(builder, group.slot(slot), i * part.size) for slot in (x, Y, RUN, RISE)]
             function = internal(builder.module, f"repair_{part.name}", len(slots), partial(_repair, part))
             builder.call(function, [builder.ptrtoint(slot, function.args[0].type) for slot in slots])
 
 
-def _slopes(block: _Block, fetch: Callable[[_Group, int], None], gather: Callable[[_Group], None]) -> None:
-    """Takes the runs off the carried inverse and notes the slopes for the rises.
-
-    One multiplication after the other for all groups of the block, not one group after the other: a group's own multiplications
-    wait for each other, and the processor does not look far enough ahead to fill the gap with those of the next group.
-    """
+def _slopes(block: _Block, gather: Callable[[_Group], None]) -> None:
+    """Takes the runs off the carried inverse and notes the slopes for the rises."""
     field, builder = block.field, block.builder
 
-    def own_inverse(group: _Group) -> None:
-        fetch(group, 0)
-        inverse = group.product
-        # The next group waits for this product, so it comes first.
-        group.product = field.fence(builder, field.multiply(builder, inverse, group.read(RUN)))
-        before = field.fence(builder, group.read(BEFORE))
-        group.write(BEFORE, field.multiply(builder, inverse, before))
-
     def slope(group: _Group) -> None:
-        fetch(group, 1)
-        group.write(RISE, field.multiply(builder, group.read(RISE), group.read(BEFORE)))
+        inverse = group.product
+        own = field.fence(builder, field.multiply(builder, inverse, group.read(BEFORE)))
+        # Between the two, as the slope waits for the first and the next group for this.
+        group.product = field.fence(builder, field.multiply(builder, inverse, group.read(RUN)))
         gather(group)
+        group.write(RISE, field.multiply(builder, group.read(RISE), own))
 
-    block.each(own_inverse, INVERSE)
-    block.each(slope)
+    block.each(slope, INVERSE)
 
 
-def _abscissas(block: _Block, fetch: Callable[[_Group, int], None], runs: Callable[[_Group], None]) -> None:
-    """The sums' x, which `runs` finds noted for the runs; then x - (the sum's x) is noted for the product."""
+def _abscissas(block: _Block, run: Callable[[_Group, Any], None]) -> Any:
+    """Notes the sums' x for the product before; an i1: whether `run` raised doubts."""
     field, builder = block.field, block.builder
 
     def abscissa(group: _Group) -> None:
-        fetch(group, 2)
-        group.write(RUN, field.abscissa(builder, group.read(RISE), group.read(X), group.read(RUN)))
+        sum_x = field.abscissa(builder, group.read(RISE), group.read(X), group.read(RUN))
+        group.write(BEFORE, sum_x)
+        run(group, sum_x)
 
-    def differences(group: _Group) -> None:
-        sum_x = group.read(RUN)
-        back = field.difference(builder, group.read(X), sum_x)
-        group.write(X, sum_x)
-        runs(group)
-        group.write(BEFORE, back)
-
-    block.each(abscissa)
-    block.each(differences)
+    return block.each(abscissa)
 
 
 def _ordinate(group: _Group, back: Any) -> Any:
-    """The sum's y, noted."""
+    """The sum's y, noted; back is x - (the sum's x)."""
     field, builder = group.block.field, group.block.builder
     sum_y = field.ordinate(builder, group.read(RISE), back, group.read(Y))
     group.write(Y, sum_y)
@@ -290,7 +273,7 @@ def _repair(field: Field, builder: Builder, arguments: Sequence[Any]) -> None:
     slots = [pointer(builder, address) for address in arguments]
     x, y, run, rise = (field.load(builder, slot) for slot in slots)
     zero, one, half = (field.constant(number) for number in (0, 1, HALF))
-    run, rise = field.subtract(builder, run, zero), field.subtract(builder, rise, zero)
+    y, run, rise = (field.subtract(builder, value, zero) for value in (y, run, rise))
 
     def negative(value: Any) -> Any:
         return field.subtract(builder, zero, value)

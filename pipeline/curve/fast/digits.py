@@ -17,11 +17,12 @@ from numpy.typing import NDArray
 
 from pipeline.curve.contract import Q, Scalars
 from pipeline.curve.fast.cache import Compiler
-from pipeline.curve.fast.emission import I64, counted, offset, pointer, routine
+from pipeline.curve.fast.emission import I1, I64, counted, offset, pointer, routine
 from pipeline.curve.fast.field import Builder
-from pipeline.curve.fast.scalars import I256, below_q
+from pipeline.curve.fast.scalars import I256, sum_below_q
 
-I257 = ir.IntType(257)
+#: Masks that are cut at a time: their words stay in the first-level cache, a word of all in a row, so that loops go by vectors.
+BLOCK = 512
 
 
 @dataclass(frozen=True)
@@ -48,8 +49,8 @@ class Windows:
 class Recoding:
     """Compiled loops."""
 
-    #: (scalars, 1 to negate them, 2^L - 1 mod q, first, width, count, scratch like scalars, indices)
-    masks: Callable[[Scalars, int, NDArray[np.uint64], int, int, int, Scalars, NDArray[np.int32]], None]
+    #: (scalars, 1 to negate them, 2^L - 1 mod q, first, width, count, indices)
+    masks: Callable[[Scalars, int, NDArray[np.uint64], int, int, int, NDArray[np.int32]], None]
     #: (values, bias, bits of a window, windows, first row, indices)
     values: Callable[[NDArray[np.int64], int, int, int, int, NDArray[np.int32]], None]
 
@@ -58,6 +59,7 @@ def make_recoding(compiler: Compiler) -> Recoding:
     """The loops, the same for every field implementation."""
     halves = routine("halves", 5, _halves)
     one = np.uint64(1)
+    last = np.uint64(63)
 
     def masks(
         scalars: Scalars,
@@ -66,31 +68,30 @@ def make_recoding(compiler: Compiler) -> Recoding:
         first: int,
         width: int,
         count: int,
-        scratch: Scalars,
         indices: NDArray[np.int32],
     ) -> None:
-        number = len(scalars)
-        if number == 0:
-            return
-        halves(np.intp(scratch.ctypes.data), np.intp(scalars.ctypes.data), np.intp(ones.ctypes.data), negate, number)
-        content = (one << np.uint64(first)) - one
-        for i in range(number):
-            indices[0, i] = np.int32((scratch[i, 0] & content) << one)
-        content = (one << np.uint64(width)) - one
-        entry = np.uint32((1 << (width - 1)) - 1)
-        for window in range(1, count):
-            position = first + (window - 1) * width
-            word = position >> 6
-            shift = np.uint64(position & 63)
-            rest = np.uint64(64) - shift
-            spills = (position & 63) + width > 64 and word < 3
+        words = np.empty((4, BLOCK), np.uint64)
+        for start in range(0, len(scalars), BLOCK):
+            number = min(BLOCK, len(scalars) - start)
+            source = np.intp(scalars.ctypes.data) + 32 * start
+            halves(np.intp(words.ctypes.data), source, np.intp(ones.ctypes.data), negate, number)
+            content = (one << np.uint64(first)) - one
+            lowest, row = words[0], indices[0, start : start + number]
             for i in range(number):
-                bits = scratch[i, word] >> shift
-                if spills:
-                    bits |= scratch[i, word + 1] << rest
-                u = np.uint32(bits & content)
-                minus = np.uint32(1) - (u >> np.uint32(width - 1))
-                indices[window, i] = np.int32((((u ^ (np.uint32(0) - minus)) & entry) << np.uint32(1)) | minus)
+                row[i] = np.int32((lowest[i] & content) << one)
+            content = (one << np.uint64(width)) - one
+            entry = np.uint32((1 << (width - 1)) - 1)
+            for window in range(1, count):
+                position = first + (window - 1) * width
+                shift = np.uint64(position & 63)
+                rest = last - shift
+                # What the higher word adds to a window that it has no part of is beyond the content.
+                lower, higher = words[position >> 6], words[min(3, (position >> 6) + 1)]
+                row = indices[window, start : start + number]
+                for i in range(number):
+                    u = np.uint32(((lower[i] >> shift) | ((higher[i] << one) << rest)) & content)
+                    minus = np.uint32(1) - (u >> np.uint32(width - 1))
+                    row[i] = np.int32((((u ^ (np.uint32(0) - minus)) & entry) << np.uint32(1)) | minus)
 
     def values(
         numbers: NDArray[np.int64], bias: int, bits: int, windows: int, row: int, indices: NDArray[np.int32]
@@ -110,7 +111,7 @@ def ones(windows: Windows) -> NDArray[np.uint64]:
 
 
 def _halves(builder: Builder, arguments: Sequence[Any]) -> None:
-    """(out, scalars, ones, 1 to negate, count): (+-k + ones) / 2 mod q."""
+    """(out, scalars, ones, 1 to negate, count): (+-k + ones) / 2 mod q, word w of number i in out[w, i]."""
     out, scalars, added = (pointer(builder, address) for address in arguments[:3])
     order = ir.Constant(I256, Q)
     addend = builder.load(added, typ=I256, align=8)
@@ -120,11 +121,12 @@ def _halves(builder: Builder, arguments: Sequence[Any]) -> None:
         scalar = builder.load(offset(builder, scalars, distance), typ=I256, align=8)
         # q stands for zero here; the sum's reduction settles it.
         scalar = builder.select(negate, builder.sub(order, scalar), scalar)
-        total = builder.zext(
-            below_q(builder, builder.add(builder.zext(scalar, I257), builder.zext(addend, I257))), I257
-        )
-        odd = builder.icmp_unsigned("!=", builder.and_(total, ir.Constant(I257, 1)), ir.Constant(I257, 0))
-        total = builder.add(total, builder.select(odd, ir.Constant(I257, Q), ir.Constant(I257, 0)))
-        half = builder.trunc(builder.lshr(total, ir.Constant(I257, 1)), I256)
-        builder.store(half, offset(builder, out, distance), align=8)
+        total = sum_below_q(builder, scalar, addend)
+        odd = builder.trunc(total, I1)
+        carried = builder.select(odd, ir.Constant(I256, (Q + 1) // 2), ir.Constant(I256, 0))
+        half = builder.add(builder.lshr(total, ir.Constant(I256, 1)), carried)
+        place = offset(builder, out, builder.shl(turn, ir.Constant(I64, 3)))
+        for i in range(4):
+            word = builder.trunc(builder.lshr(half, ir.Constant(I256, 64 * i)), I64)
+            builder.store(word, offset(builder, place, 8 * BLOCK * i), align=8)
         following.append(builder.add(turn, ir.Constant(I64, 1)))

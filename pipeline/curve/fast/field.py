@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 
 from llvmlite import ir
 
-from pipeline.curve.fast.emission import I32, I64, offset
+from pipeline.curve.fast.emission import I1, I32, I64, offset
 
 #: 2^256 mod p.
 FOLD = 2**32 + 977
@@ -70,7 +70,7 @@ class Field(ABC):
 
     @abstractmethod
     def difference(self, builder: Builder, x: Value, y: Value) -> Value:
-        """x - y only as a factor, as the run of `abscissa` and for `suspicious`; x or y may be a gathered ordinate."""
+        """x - y only as a factor and as the run of `abscissa` and `doubtful`; x or y may be a gathered ordinate."""
 
     def fence(self, builder: Builder, value: Value) -> Value:
         """The value; the compiler neither moves what is behind to before it, nor what is before to behind."""
@@ -92,6 +92,20 @@ class Field(ABC):
     def suspicious(self, builder: Builder, x: Value) -> Any:
         """An i1: false where surely no lane is zero. Cheap, and seldom true otherwise."""
 
+    @property
+    def quiet(self) -> Any:
+        """No doubts."""
+        return ir.Constant(I1, 0)
+
+    def doubts(self, builder: Builder, run: Value, x: Value, other_x: Value) -> Any:
+        """What to look at with `doubtful`, or first to unite with others; run is the difference of a gathered other_x and x."""
+        either = builder.or_(self.suspicious(builder, x), self.suspicious(builder, other_x))
+        return builder.or_(self.suspicious(builder, run), either)
+
+    def doubtful(self, builder: Builder, doubts: Any) -> Any:
+        """An i1: false where surely nothing is zero in any lane."""
+        return doubts
+
     @abstractmethod
     def is_zero(self, builder: Builder, x: Value) -> Any:
         """A mask of the lanes that are zero modulo p."""
@@ -108,7 +122,7 @@ class Field(ABC):
     def gather(self, builder: Builder, table: Any, indices: Any) -> tuple[Value, Value]:
         """Reads the points table[index >> 1], y negated where index & 1, for `lanes` int32 indices.
 
-        x is reduced; y may only be an operand of `subtract`.
+        x is canonical; y may only be an operand of `subtract` and of `difference`.
         """
 
     @abstractmethod

@@ -61,9 +61,11 @@ class IfmaField(Field):
         )
 
     def difference(self, builder: Builder, x: list[Any], y: list[Any]) -> list[Any]:
-        return _carried(
-            builder, [builder.add(x[i], builder.sub(_all(limb), y[i])) for i, limb in enumerate(_limbs(P, 2))]
-        )
+        # 4p as 2^258 less a little: limbs may be negative until they are carried.
+        limbs = [builder.sub(a, b) for a, b in zip(x, y, strict=True)]
+        limbs[0] = builder.sub(limbs[0], _all(4 * FOLD))
+        limbs[4] = builder.add(limbs[4], _all(4 << TOP))
+        return _carried(builder, limbs)
 
     def fence(self, builder: Builder, value: list[Any]) -> list[Any]:
         kinds = [VECTOR] * LIMBS
@@ -89,11 +91,20 @@ class IfmaField(Field):
         return self.choose(builder, reaches, raised, x)
 
     def suspicious(self, builder: Builder, x: list[Any]) -> Any:
-        # Reduced, zero is 0 or p; as a difference, p, 2p or 3p. The lowest limb alone says no nearly always.
-        lowest = [_limbs(P * times % 2**LIMB)[0] for times in range(4)]
-        lanes = builder.icmp_unsigned("==", x[0], _all(lowest[0]))
-        for limb in lowest[1:]:
-            lanes = builder.or_(lanes, builder.icmp_unsigned("==", x[0], _all(limb)))
+        return self.doubtful(builder, _united(builder, [_alarm(builder, x, times) for times in range(2)]))
+
+    @property
+    def quiet(self) -> Any:
+        return _all(0)
+
+    def doubts(self, builder: Builder, run: list[Any], x: list[Any], other_x: list[Any]) -> Any:
+        # A run lies between 2p and 5p, without the ends. Zero is no other multiple of p than these.
+        zeros = [(run, 3), (run, 4), (x, 0), (x, 1), (other_x, 0)]
+        return _united(builder, [_alarm(builder, value, times) for value, times in zeros])
+
+    def doubtful(self, builder: Builder, doubts: Any) -> Any:
+        # Comparisons share the multiplier's pipes, so there is one for all doubts.
+        lanes = builder.icmp_signed("<", doubts, _all(0))
         return builder.icmp_unsigned("!=", builder.bitcast(lanes, I8), ir.Constant(I8, 0))
 
     def is_zero(self, builder: Builder, x: list[Any]) -> Any:
@@ -110,16 +121,14 @@ class IfmaField(Field):
 
     def gather(self, builder: Builder, table: Any, indices: Any) -> tuple[list[Any], list[Any]]:
         index = builder.load(indices, typ=INDICES, align=4)
-        rows = []
-        for lane in range(LANES):
-            entry = self.entry(builder, table, builder.extract_element(index, ir.Constant(I32, lane)))
-            # Arrays of points may come from anywhere, so only 8-byte alignment is sure.
-            rows.append(builder.load(entry, typ=VECTOR, align=8))
+        # Arrays of points may come from anywhere, so only 8-byte alignment is sure.
+        rows = [
+            builder.load(self.lane_entry(builder, table, indices, lane), typ=VECTOR, align=8) for lane in range(LANES)
+        ]
         words = _transpose(builder, rows)
         x, y = _limbs_of_words(builder, words[:4]), _limbs_of_words(builder, words[4:])
         negative = builder.trunc(index, ir.VectorType(I1, LANES))
-        negated = [builder.sub(_all(limb), y[i]) for i, limb in enumerate(_limbs(P, 2))]
-        return x, self.choose(builder, negative, negated, y)
+        return x, self.choose(builder, negative, [builder.sub(_all(0), limb) for limb in y], y)
 
     def scatter(self, builder: Builder, x: list[Any], y: list[Any], address: Any) -> None:
         words = [
@@ -128,6 +137,18 @@ class IfmaField(Field):
         ]
         for lane, row in enumerate(_transpose(builder, words)):
             builder.store(row, offset(builder, address, ENTRY * lane), align=8)
+
+
+def _alarm(builder: Builder, x: list[Any], times: int) -> Any:
+    """Negative in the lanes whose lowest limb is that of `times` p: nearly never where x is another number."""
+    return builder.sub(builder.xor(x[0], _all(times * P % 2**LIMB)), _all(1))
+
+
+def _united(builder: Builder, doubts: list[Any]) -> Any:
+    union = doubts[0]
+    for doubt in doubts[1:]:
+        union = builder.or_(union, doubt)
+    return union
 
 
 def _all(number: int) -> Any:
@@ -203,7 +224,7 @@ def _normal(builder: Builder, limbs: list[Any]) -> list[Any]:
 def _carried(builder: Builder, limbs: list[Any]) -> list[Any]:
     limbs = list(limbs)
     for i in range(LIMBS - 1):
-        limbs[i + 1] = builder.add(limbs[i + 1], builder.lshr(limbs[i], _all(LIMB)))
+        limbs[i + 1] = builder.add(limbs[i + 1], builder.ashr(limbs[i], _all(LIMB)))
         limbs[i] = builder.and_(limbs[i], _all(2**LIMB - 1))
     return limbs
 

@@ -69,6 +69,19 @@ class InterleavedField(Field):
             found = builder.or_(found, self._field.suspicious(builder, part))
         return found
 
+    @property
+    def quiet(self) -> Any:
+        return self._field.quiet
+
+    def doubts(self, builder: Builder, run: Any, x: Any, other_x: Any) -> Any:
+        union = self._field.quiet
+        for part in zip(run, x, other_x, strict=True):
+            union = builder.or_(union, self._field.doubts(builder, *part))
+        return union
+
+    def doubtful(self, builder: Builder, doubts: Any) -> Any:
+        return self._field.doubtful(builder, doubts)
+
     def is_zero(self, builder: Builder, x: Any) -> list[Any]:
         return [self._field.is_zero(builder, x[i]) for i in self._ways]
 

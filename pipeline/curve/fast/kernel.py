@@ -138,7 +138,6 @@ class BatchKernel:
             windows.first,
             windows.width,
             windows.count,
-            np.empty_like(masks),
             indices,
         )
 

@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 
 from pipeline.curve.contract import Q, Scalars, Weights
 from pipeline.curve.fast.cache import Compiler
-from pipeline.curve.fast.emission import I64, I128, counted, external, offset, pointer, routine
+from pipeline.curve.fast.emission import I1, I64, I128, counted, external, offset, pointer, routine
 from pipeline.curve.fast.field import Builder
 
-I256, I320, I448 = ir.IntType(256), ir.IntType(320), ir.IntType(448)
+I256, I257, I320, I448 = (ir.IntType(bits) for bits in (256, 257, 320, 448))
 #: Sums that stay in the first-level cache while the terms pass by.
 BLOCK = 256
 SCALAR = 32
@@ -34,6 +34,7 @@ class ScalarLoops:
 def make_scalar_loops(compiler: Compiler) -> ScalarLoops:
     """The loops, the same for every field implementation."""
     reduce_all = routine("reduce_all", 3, _reduce_all)
+    add_pairs = routine("add_pairs", 4, _add_pairs)
     accumulate = routine("accumulate", 3, _accumulate)
     settle = routine("settle", 3, _settle)
     dot_all = routine("dot_all", 4, _dot_all)
@@ -44,6 +45,10 @@ def make_scalar_loops(compiler: Compiler) -> ScalarLoops:
             reduce_all(np.intp(out.ctypes.data), np.intp(words.ctypes.data), len(out))
 
     def add(terms: NDArray[np.int64], sums: NDArray[np.uint64], out: Scalars) -> None:
+        if len(terms) == 2:
+            if len(out):
+                add_pairs(np.intp(out.ctypes.data), terms[0], terms[1], len(out))
+            return
         for start in range(0, len(out), BLOCK):
             count = min(BLOCK, len(out) - start)
             sums[:] = 0
@@ -116,6 +121,15 @@ def below_q(builder: Builder, value: Any) -> Any:
     return builder.select(builder.icmp_unsigned(">=", value, order), builder.sub(value, order), value)
 
 
+def sum_below_q(builder: Builder, x: Any, y: Any) -> Any:
+    """(x + y) mod q as an i256, for i256 below q (one may be q): the sum reaches q where 2^256 - q more of it reaches 2^256."""
+    total = builder.add(builder.zext(x, I257), builder.zext(y, I257))
+    low = builder.trunc(total, I256)
+    raised = builder.add(builder.zext(low, I257), ir.Constant(I257, 2**256 - Q))
+    reaches = builder.trunc(builder.lshr(builder.or_(total, raised), ir.Constant(I257, 256)), I1)
+    return builder.select(reaches, builder.trunc(raised, I256), low)
+
+
 def _item(builder: Builder, base: Any, turn: Any, size: int) -> Any:
     return offset(builder, base, builder.mul(turn, ir.Constant(I64, size)))
 
@@ -126,6 +140,15 @@ def _reduce_all(builder: Builder, arguments: Sequence[Any]) -> None:
     with counted(builder, arguments[2], [ir.Constant(I64, 0)]) as ((turn,), following):
         word = builder.load(_item(builder, words, turn, SCALAR), typ=I256, align=1)
         builder.store(below_q(builder, builder.call(swap, [word])), _item(builder, out, turn, SCALAR), align=8)
+        following.append(builder.add(turn, ir.Constant(I64, 1)))
+
+
+def _add_pairs(builder: Builder, arguments: Sequence[Any]) -> None:
+    """(out, scalars, scalars, count): the sums modulo q."""
+    out, left, right = (pointer(builder, address) for address in arguments[:3])
+    with counted(builder, arguments[3], [ir.Constant(I64, 0)]) as ((turn,), following):
+        terms = [builder.load(_item(builder, base, turn, SCALAR), typ=I256, align=8) for base in (left, right)]
+        builder.store(sum_below_q(builder, *terms), _item(builder, out, turn, SCALAR), align=8)
         following.append(builder.add(turn, ir.Constant(I64, 1)))
 
 
