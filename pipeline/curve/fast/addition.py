@@ -5,7 +5,7 @@ lanes, `start` notes the product of all runs x' - x so far; the last product is 
 of each run off. 5M + 1S an addition. Between two columns of a sum both passes are one, `step`: finish the addition of column
 t and start that of column t + 1, in one read and write of the group's notes, each sweep in the opposite direction of the last.
 
-Completeness costs three compares: where some lane's run or abscissa looks like zero, `_repair` rewrites that lane's notes so that
+Completeness costs one compare a block: where some lane's run or abscissa looks like zero, `_repair` rewrites such lanes' notes so that
 the ordinary formulas (slope = rise / run; X = slope^2 - 2x - run; Y = slope (x - X) - y) give the right sum all the same.
 """
 
@@ -26,7 +26,7 @@ NOTES = 5
 #: Groups that go through a pass together: enough to hide the multiplications' latency, few enough for the first-level cache (8
 #: groups' notes are 13 KiB).
 BLOCK = 8
-#: What a sweep carries, then a block's own memory: whether a group needs repair (a byte each), the y of its second point.
+#: What a sweep carries, then a block's own memory: each group's second point.
 INVERSE, PRODUCT, OTHER_X = range(3)
 OTHER_Y = OTHER_X + BLOCK
 STATE = OTHER_Y + BLOCK

@@ -79,7 +79,13 @@ def operations(field: Field, compiler: Compiler) -> dict[str, Any]:
                 "canonical_product": lambda: field.canonical(builder, field.multiply(builder, x, y)),
                 "zero": lambda: field.choose(builder, field.is_zero(builder, x), field.constant(1), field.constant(0)),
             }
-            field.store(builder, emitters[name](), pointer(builder, builder.add(base, base.type(2 * field.size))))
+            out = pointer(builder, builder.add(base, base.type(2 * field.size)))
+            if name == "doubtful":
+                doubts = field.doubts(builder, field.difference(builder, y, x), x, y)
+                doubtful = field.doubtful(builder, builder.or_(field.quiet, doubts))
+                builder.store(builder.zext(doubtful, base.type), out)
+            else:
+                field.store(builder, emitters[name](), out)
 
         run = routine(f"test_{name}_{field.name}", 1, emit)
 
@@ -89,7 +95,7 @@ def operations(field: Field, compiler: Compiler) -> dict[str, Any]:
         call.__qualname__ = f"call_{name}"
         return compiler(call)
 
-    return {name: compiled(name) for name in [*OPERATIONS, "canonical", "canonical_product", "zero"]}
+    return {name: compiled(name) for name in [*OPERATIONS, "canonical", "canonical_product", "zero", "doubtful"]}
 
 
 def numbers_of(memory: Memory) -> st.SearchStrategy[list[int]]:
@@ -136,3 +142,21 @@ def test_products_that_vanish_are_canonically_zero(field: Field, operations: dic
     memory.write(1, [2**256 - 1] * memory.lanes)
     operations["canonical_product"](memory.words.ctypes.data)
     assert memory.read(2) == [0] * memory.lanes
+
+
+def test_a_point_that_is_met_or_infinite_raises_doubts_in_any_lane(field: Field, operations: dict[str, Any]) -> None:
+    memory = Memory(field)
+
+    def doubtful(x: list[int], other_x: list[int]) -> bool:
+        memory.write(0, x)
+        memory.write(1, other_x)
+        operations["doubtful"](memory.words.ctypes.data)
+        return bool(memory.words[2 * memory.each])
+
+    xs, others = [5] * memory.lanes, [6] * memory.lanes
+    assert not doubtful(xs, others)
+    assert not doubtful([P - 1] * memory.lanes, others)
+    for lane in range(memory.lanes):
+        # x is reduced, so p or more where it is small; the other x is canonical.
+        for x, other_x in [(5, 5), (P + 5, 5), (P - 1, P - 1), (0, 6), (P, 6), (5, 0), (P, 0), (0, 0)]:
+            assert doubtful([*xs[:lane], x, *xs[lane + 1 :]], [*others[:lane], other_x, *others[lane + 1 :]])

@@ -34,6 +34,35 @@ def test_any_points_may_meet(kernel: BatchKernel, data: st.DataObject, columns: 
     assert sums == [multiple(int(k)) for k in signed]
 
 
+#: By column, where ordinary columns are 1, 2, 4, 8: the second, third or last addition meets an equal, opposite or infinite point.
+MEETINGS = {
+    "equal at first": (2, 2, 4, 8),
+    "opposite at first": (1, -1, 4, 8),
+    "infinite at first": (0, 0, 4, 8),
+    "equal later": (1, 2, 3, 8),
+    "opposite later": (1, 2, -3, 8),
+    "infinite later": (1, 2, 0, 8),
+    "equal at last": (1, 2, 4, 7),
+    "opposite at last": (1, 2, 4, -7),
+    "infinite at last": (1, 2, 4, 0),
+}
+
+
+@pytest.mark.parametrize("meeting", MEETINGS.values(), ids=MEETINGS)
+def test_one_meeting_leaves_the_sums_around_it_right(kernel: BatchKernel, meeting: tuple[int, ...]) -> None:
+    count = 20 * kernel._field.lanes + 1
+    for place in (0, 1, count // 2, count - 1):
+        chosen = np.repeat(np.array([[1], [2], [4], [8]]), count, axis=1)
+        chosen[:, place] = meeting
+
+        def prepare(start: int, stop: int, indices: np.ndarray, chosen: np.ndarray = chosen) -> list[int]:
+            indices[:4, : stop - start] = (2 * np.abs(chosen) + (chosen < 0))[:, start:stop]
+            return [TABLE.ctypes.data] * 4
+
+        sums = from_points(kernel._adder.columns(count, 4, prepare))
+        assert sums == [multiple(int(k)) for k in chosen.sum(axis=0)]
+
+
 @pytest.mark.parametrize("extra", [-1, 0, 1, 5])
 def test_counts_around_a_chunk_leave_no_gap(kernel: BatchKernel, extra: int) -> None:
     count = kernel._adder.chunk + extra
