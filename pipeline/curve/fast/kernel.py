@@ -25,7 +25,7 @@ from pipeline.curve.fast.points32 import Points32
 from pipeline.curve.fast.pool import Pool
 from pipeline.curve.fast.scalars import ScalarArithmetic
 from pipeline.curve.fast.single import decode
-from pipeline.curve.fast.tables import PLANS, BaseTables, R, ValueTables
+from pipeline.curve.fast.tables import LARGE, PLANS, BaseTables, R, ValueTables
 from pipeline.curve.generators import H
 
 GENERATOR = decode(H)
@@ -159,7 +159,7 @@ class BatchKernel:
 
     @cached_property
     def _values(self) -> ValueTables:
-        return ValueTables(self._adder, GENERATOR, R)
+        return ValueTables(self._adder, GENERATOR, R, large=LARGE)
 
     @cached_property
     def _points32(self) -> Points32:

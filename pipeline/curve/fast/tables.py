@@ -93,30 +93,56 @@ class ValuePlan:
 
 #: Short values cost one addition, the common 20 to 25 bits two, 40 bits three.
 PLANS = (ValuePlan(16, 1), ValuePlan(13, 2), ValuePlan(14, 3))
+#: Values below 2^20 by one addition instead of two. 128 MiB, for those who were asked for as many values as it has points.
+LARGE = ValuePlan(21, 1)
 
 
 class ValueTables:
     """The multiples of H that values are made of; every sum of entries comes out shifted by `shift`."""
 
-    def __init__(self, adder: Adder, generator: Point, shift: Point, plans: Sequence[ValuePlan] = PLANS) -> None:
+    def __init__(
+        self,
+        adder: Adder,
+        generator: Point,
+        shift: Point,
+        plans: Sequence[ValuePlan] = PLANS,
+        large: ValuePlan | None = None,
+    ) -> None:
+        """`large`: a plan to be taken between the first and the others, once it pays."""
         self._adder = adder
         self._generator = generator
         self._shift = shift
         self._plans = plans
+        self._large = large
+        #: Values for which it would have saved an addition.
+        self._demand = 0
         self._tables: dict[ValuePlan, Points] = {}
         self._lock = threading.Lock()
 
     def prepare(self, values: NDArray[np.int64]) -> None:
         """Makes the tables that any part of these values needs. Raises ValueError for a value that is too large."""
-        wanted = self._plans[: self._plans.index(self.plan(values)) + 1]
+        largest = _largest(values)
+        needed = self._smallest(largest)
+        wanted = list(self._plans[: self._plans.index(needed) + 1])
         with self._lock:
+            if self._large is not None and needed is not self._plans[0] and largest <= self._large.limit:
+                self._demand += len(values)
+                if self._demand >= 2**self._large.bits:
+                    wanted.append(self._large)
             for plan in wanted:
                 if plan not in self._tables:
                     self._tables[plan] = self._build(plan)
 
     def plan(self, values: NDArray[np.int64]) -> ValuePlan:
-        """The cheapest plan for these values."""
-        largest = max(int(values.max()), -int(values.min())) if len(values) else 0
+        """The cheapest plan for these values of those that are prepared. Raises ValueError for a value that is too large."""
+        largest = _largest(values)
+        needed = self._smallest(largest)
+        large = self._large
+        if large is None or needed is self._plans[0] or largest > large.limit or large not in self._tables:
+            return needed
+        return large
+
+    def _smallest(self, largest: int) -> ValuePlan:
         if largest <= MAX_VALUE:
             for plan in self._plans:
                 if largest <= plan.limit:
@@ -139,3 +165,7 @@ class ValueTables:
             for step, shift in zip(steps, [first, *shifts], strict=True)
         ]
         return progressions(self._adder, starts, steps, 2**plan.bits)
+
+
+def _largest(values: NDArray[np.int64]) -> int:
+    return max(int(values.max()), -int(values.min())) if len(values) else 0
