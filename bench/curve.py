@@ -51,7 +51,7 @@ def measured(n: int, *, quick: bool, cache_dir: Path | None) -> list[Row]:
         best = kernel("auto", folder)
         table = _kernel_rows(best, reference, n)
         if best.name != "scalar":
-            table += _kernel_rows(kernel("scalar", folder), reference, n // 5)
+            table += _kernel_rows(kernel("scalar", folder), reference, n)
         table += [_function_key(best, n // 10), *_packed(best, n), *_curve(best, CURVE[:2] if quick else CURVE)]
         table += [*threads.measured(n // 5, folder), *top.measured(top.N // 10 if quick else top.N)]
         return table
