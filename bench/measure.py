@@ -47,7 +47,7 @@ class Row:
         row: dict[str, Any] = {
             "name": self.name,
             "n": self.n,
-            "nsPerItem": round(self.ns, 1),
+            "nsPerItem": round(self.ns, 3),
             "itemsPerSecond": round(1e9 / self.ns),
             "vs": {rival: round(times, 2) for rival, times in self.vs.items()},
             "limit": None if self.limit is None else round(self.limit, 1),
