@@ -121,32 +121,30 @@ class ValueTables:
 
     def prepare(self, values: NDArray[np.int64]) -> None:
         """Makes the tables that any part of these values needs. Raises ValueError for a value that is too large."""
-        largest = _largest(values)
-        needed = self._smallest(largest)
+        needed, large = self._plans_for(values)
         wanted = list(self._plans[: self._plans.index(needed) + 1])
         with self._lock:
-            if self._large is not None and needed is not self._plans[0] and largest <= self._large.limit:
+            if large is not None:
                 self._demand += len(values)
-                if self._demand >= 2**self._large.bits:
-                    wanted.append(self._large)
+                if self._demand >= 2**large.bits:
+                    wanted.append(large)
             for plan in wanted:
                 if plan not in self._tables:
                     self._tables[plan] = self._build(plan)
 
     def plan(self, values: NDArray[np.int64]) -> ValuePlan:
         """The cheapest plan for these values of those that are prepared. Raises ValueError for a value that is too large."""
-        largest = _largest(values)
-        needed = self._smallest(largest)
-        large = self._large
-        if large is None or needed is self._plans[0] or largest > large.limit or large not in self._tables:
-            return needed
-        return large
+        needed, large = self._plans_for(values)
+        return large if large is not None and large in self._tables else needed
 
-    def _smallest(self, largest: int) -> ValuePlan:
+    def _plans_for(self, values: NDArray[np.int64]) -> tuple[ValuePlan, ValuePlan | None]:
+        """The cheapest plan that is always there, and the large one where it would be cheaper. Raises ValueError."""
+        largest = max(int(values.max()), -int(values.min())) if len(values) else 0
         if largest <= MAX_VALUE:
             for plan in self._plans:
                 if largest <= plan.limit:
-                    return plan
+                    saves = self._large is not None and plan is not self._plans[0] and largest <= self._large.limit
+                    return plan, self._large if saves else None
         raise ValueError(f"a value has at most |value| <= 2^{MAX_VALUE.bit_length() - 1}, got {largest}")
 
     def addresses(self, plan: ValuePlan) -> Sequence[int]:
@@ -165,7 +163,3 @@ class ValueTables:
             for step, shift in zip(steps, [first, *shifts], strict=True)
         ]
         return progressions(self._adder, starts, steps, 2**plan.bits)
-
-
-def _largest(values: NDArray[np.int64]) -> int:
-    return max(int(values.max()), -int(values.min())) if len(values) else 0
