@@ -59,8 +59,8 @@ docs: setup
 
 # The tables in the code have changed: writes what brings older ledgers there. make migration WORDS="count failures"
 migration: setup
-	$(BIN)/python -m pipeline.stores.migrations $(WORDS)
-	$(BIN)/ruff format --quiet pipeline/stores/migrations
+	$(BIN)/python -m pipeline.stores.db.migrations $(WORDS)
+	$(BIN)/ruff format --quiet pipeline/stores/db/migrations
 
 # Accuracy over bytes beside dense FedAvg, own top-k and flwr (in an environment of its own): the table and picture of docs/accuracy.md.
 # It takes an hour or two, goes on where it was stopped, and fails where a target is missed. A part, printed only: make accuracy WORKLOADS=tumours SEEDS=1

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from bench.learning_data import digits, tumours
-from pipeline.learning.architectures import build
+from pipeline.learning.models.architectures import build
 from pipeline.protocol.task import Architecture, Training
 
 Arrays = tuple[NDArray[np.float32], NDArray[np.int64]]

@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.errors import Misconfigured
-from pipeline.learning.datasets import Dataset, Samples
-from pipeline.learning.digits import read_digits
+from pipeline.learning.data.datasets import Dataset, Samples
+from pipeline.learning.data.digits import read_digits
 
 #: The more even, the larger; 0.5 leaves most miners with two to four of ten digits.
 DIRICHLET = 0.5

@@ -16,9 +16,9 @@ from bench.learning_parties import encrypted_sum, plain_sum, task_of
 from pipeline.aggregation.support import next_support
 from pipeline.curve.contract import Kernel
 from pipeline.errors import FleetError
-from pipeline.learning.checkpoints import flatten, with_flat
 from pipeline.learning.compression import compress, wish
 from pipeline.learning.evaluation import accuracy
+from pipeline.learning.models.checkpoints import flatten, with_flat
 from pipeline.learning.training import Limits, train
 from pipeline.learning.update import apply_update
 from pipeline.protocol.encodings import ceil_ratio, indices_from_bitmap

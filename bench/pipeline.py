@@ -30,8 +30,8 @@ from pipeline.protocol.signing import SecretKey
 from pipeline.protocol.task import Task
 from pipeline.settings import Settings, load
 from pipeline.stages.contract import Stage
-from pipeline.stores.records import State
-from pipeline.stores.runs import RunLedger
+from pipeline.stores.fleet.ledger import RunLedger
+from pipeline.stores.fleet.records import State
 from tasks.chain import start
 
 #: Processes of each of the two workers.

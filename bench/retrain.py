@@ -23,13 +23,13 @@ import psutil
 
 from bench.broker import own_broker
 from cli.homes import NewMiner, create_fleet_home
-from pipeline.learning.digits import write_digits
+from pipeline.learning.data.digits import write_digits
 from pipeline.protocol.signing import SecretKey
 from pipeline.protocol.task import Architecture, Task
 from pipeline.settings import load
 from pipeline.stores.artifacts import ArtifactStore
-from pipeline.stores.retraining_records import UNFINISHED, Turn
-from pipeline.stores.runs import RunLedger
+from pipeline.stores.fleet.ledger import RunLedger
+from pipeline.stores.fleet.retraining_records import UNFINISHED, Turn
 from tasks.app import RETRAIN
 
 #: A small network on 28 x 28 images, and few of them: where the price of a process shows.
@@ -171,8 +171,8 @@ class _Bench:
             process.wait(timeout=30)
 
     def _write_model(self) -> str:
-        from pipeline.learning.architectures import build
-        from pipeline.learning.model_file import write_model
+        from pipeline.learning.models.architectures import build
+        from pipeline.learning.models.model_file import write_model
 
         module = build(ARCHITECTURE)
         self.dimension = sum(value.numel() for value in module.state_dict().values() if value.is_floating_point())

@@ -24,11 +24,12 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.aggregation import closing, issuing, verification
-from pipeline.aggregation.desk import open_desk
+from pipeline.aggregation.aggregator import closing, verification
+from pipeline.aggregation.aggregator.context import open_desk
+from pipeline.aggregation.aggregator.slicing import Unfinished
 from pipeline.aggregation.inspection import inspect
-from pipeline.aggregation.publisher_desk import open_publisher_desk
-from pipeline.aggregation.slicing import Unfinished
+from pipeline.aggregation.publisher import issuing
+from pipeline.aggregation.publisher.context import open_publisher_desk
 from pipeline.curve.select import kernel
 from pipeline.nddfe.encrypt import Randomness, encrypt
 from pipeline.nddfe.packing import pack
@@ -62,8 +63,8 @@ def _model(dimension: int) -> tuple[bytes, Architecture]:
     """A linear network of `dimension` weights and biases."""
     import torch
 
-    from pipeline.learning.architectures import build
-    from pipeline.learning.model_file import write_model
+    from pipeline.learning.models.architectures import build
+    from pipeline.learning.models.model_file import write_model
 
     features = dimension // _CLASSES - 1
     architecture = Architecture(name="linear", kwargs={"in_features": features, "num_classes": _CLASSES})
@@ -182,7 +183,7 @@ def _steps(folder: Path, settings: Settings) -> dict[str, Callable[[], object]]:
         desk.rounds.release(lease)
 
     def slices() -> None:
-        from pipeline.aggregation import slicing
+        from pipeline.aggregation.aggregator import slicing
 
         desk = open_desk(settings)
         for one in range(100):

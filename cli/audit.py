@@ -10,8 +10,8 @@ from rich.markup import escape
 from cli.console import ERR, OUT
 from pipeline.errors import Corrupt
 from pipeline.settings import load
-from pipeline.stores.audit_log import Entry
-from pipeline.stores.runs import RunLedger
+from pipeline.stores.fleet.audit import Entry
+from pipeline.stores.fleet.ledger import RunLedger
 
 
 def show_log(home: Path, *, last: int | None, task: str | None, dataset: str | None, as_json: bool) -> None:

@@ -23,8 +23,8 @@ from cli.console import ERR, OUT
 from cli.supervision import Supervisor
 from cli.up import interrupt_on_term
 from pipeline.errors import FleetError
-from pipeline.stores.records import OPEN
-from pipeline.stores.rounds import RoundLedger, RoundState
+from pipeline.stores.aggregator.rounds import RoundLedger, RoundState
+from pipeline.stores.fleet.records import OPEN
 
 START_SECONDS = 120.0
 #: After the last fault, so long may pass without one more stage that ends; then what is on its way is stuck.
@@ -102,7 +102,7 @@ def _wait(load: Load, tormentor: Tormentor, seconds: float) -> None:
 def _calm(ground: Ground, watch: Watch, runs: int, seconds: float) -> None:
     """Until so many runs, and every round, are over, or nothing has gone on for so long."""
     from pipeline.settings import load as load_settings
-    from pipeline.stores.database import open_database
+    from pipeline.stores.db.engine import open_database
 
     rounds = RoundLedger(open_database(load_settings(ground.network.aggregator_home).ledger))
     end, furthest = time.monotonic() + seconds, 0

@@ -5,9 +5,9 @@ from pathlib import Path
 
 from cli.chaos_home import Ground
 from pipeline.settings import load
-from pipeline.stores.ledger_base import PAYLOAD
-from pipeline.stores.records import OPEN, Run
-from pipeline.stores.runs import RunLedger
+from pipeline.stores.fleet.base import PAYLOAD
+from pipeline.stores.fleet.ledger import RunLedger
+from pipeline.stores.fleet.records import OPEN, Run
 
 #: What may be made again from its inputs. An opening is the one thing that cannot once its commit is out: see docs/chaos.md.
 SPOILABLE = ("model", "delta", "values", "residual", "wish", "header", "ciphertext")

@@ -6,17 +6,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from cli.chaos_home import Ground
-from pipeline.aggregation.desk import AggregatorDesk, open_desk
+from pipeline.aggregation.aggregator.context import AggregatorDesk, open_desk
 from pipeline.errors import Corrupt, FleetError
 from pipeline.nddfe.score import commitment
 from pipeline.parties.blocks import fetch_block
 from pipeline.protocol.block import Block
 from pipeline.protocol.encodings import from_hex, to_hex
 from pipeline.settings import load
+from pipeline.stores.aggregator.rounds import MOVING, Round
 from pipeline.stores.artifacts import ArtifactStore
-from pipeline.stores.records import OPEN, Run, State
-from pipeline.stores.rounds import MOVING, Round
-from pipeline.stores.runs import RunLedger
+from pipeline.stores.fleet.ledger import RunLedger
+from pipeline.stores.fleet.records import OPEN, Run, State
 
 _TIMEOUT = 10.0
 #: A task and a miner's address.

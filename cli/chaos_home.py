@@ -21,7 +21,7 @@ from cli.localnet import Localnet, Ports, prepare
 from cli.programs import Program, beat, worker
 from cli.up import Pages, fleet_programs
 from pipeline.errors import Misconfigured
-from pipeline.learning.digits import write_digits
+from pipeline.learning.data.digits import write_digits
 from pipeline.stages.contract import Stage
 from tasks.app import CONTROL
 

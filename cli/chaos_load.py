@@ -29,8 +29,8 @@ def small_tasks(consortium: Consortium, aggregator_url: str, count: int, seed: i
     """One-round tasks for all miners. The models differ: a miner sends one update over a model."""
     import torch
 
-    from pipeline.learning.architectures import build
-    from pipeline.learning.model_file import write_model
+    from pipeline.learning.models.architectures import build
+    from pipeline.learning.models.model_file import write_model
 
     made = []
     for number in range(1, count + 1):

@@ -18,12 +18,12 @@ from sqlalchemy import Engine, func, select
 from cli.chaos_schedule import Kind
 from pipeline.settings import load
 from pipeline.stages.contract import Stage
-from pipeline.stores.database import open_database, reading
-from pipeline.stores.issued_tables import issued_keys, signed_tasks
-from pipeline.stores.records import OPEN, State
-from pipeline.stores.round_tables import rounds, submissions
-from pipeline.stores.rounds import RoundState
-from pipeline.stores.run_tables import runs
+from pipeline.stores.aggregator.rounds import RoundState
+from pipeline.stores.aggregator.tables import rounds, submissions
+from pipeline.stores.db.engine import open_database, reading
+from pipeline.stores.fleet.records import OPEN, State
+from pipeline.stores.fleet.tables import runs
+from pipeline.stores.publisher.tables import issued_keys, signed_tasks
 from tasks.app import AGGREGATE, PUBLISH
 
 STAGE_POOLS = tuple(stage.value for stage in Stage)
@@ -214,9 +214,9 @@ class Watch:
 
 def open_watch(fleet_home: object, aggregator_home: object, publisher_home: object) -> Watch:
     """A watch over three homes' ledgers, whose tables are made where no process has made them yet."""
-    from pipeline.aggregation.desk import open_desk
-    from pipeline.aggregation.publisher_desk import open_publisher_desk
-    from pipeline.stores.runs import RunLedger
+    from pipeline.aggregation.aggregator.context import open_desk
+    from pipeline.aggregation.publisher.context import open_publisher_desk
+    from pipeline.stores.fleet.ledger import RunLedger
 
     homes = [load(str(home)) for home in (fleet_home, aggregator_home, publisher_home)]
     for opened in (RunLedger.open(homes[0]), open_desk(homes[1]), open_publisher_desk(homes[2])):

@@ -10,10 +10,10 @@ from cli.console import ERR, OUT
 from cli.person import who
 from pipeline.errors import Misconfigured
 from pipeline.settings import load
-from pipeline.stores.controls import EVERYTHING, Kind
-from pipeline.stores.ledger_base import PAYLOAD
-from pipeline.stores.records import OPEN, Run, Stage, State
-from pipeline.stores.runs import RunLedger
+from pipeline.stores.fleet.base import PAYLOAD
+from pipeline.stores.fleet.controls import EVERYTHING, Kind
+from pipeline.stores.fleet.ledger import RunLedger
+from pipeline.stores.fleet.records import OPEN, Run, Stage, State
 
 _LOOK_SECONDS = 0.5
 

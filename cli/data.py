@@ -11,9 +11,9 @@ from rich.table import Table
 
 from cli.console import ERR, OUT
 from pipeline.errors import FleetError, Misconfigured
-from pipeline.learning.contact_sheet import contact_sheet
-from pipeline.learning.dataset_description import read_description
-from pipeline.learning.datasets import Dataset, every_fault, open_dataset
+from pipeline.learning.data.contact_sheet import contact_sheet
+from pipeline.learning.data.datasets import Dataset, every_fault, open_dataset
+from pipeline.learning.data.description import read_description
 from pipeline.settings import Settings, load
 from pipeline.stores.keys import identities
 

@@ -17,8 +17,8 @@ from pipeline.protocol.strict import read_json
 from pipeline.settings import Settings
 from pipeline.stages.contract import Stage
 from pipeline.stores.artifacts import ArtifactStore
-from pipeline.stores.database import open_database
-from pipeline.stores.runs import Run, RunLedger
+from pipeline.stores.db.engine import open_database
+from pipeline.stores.fleet.ledger import Run, RunLedger
 
 _MAX_STATE_BYTES = 4 * 1024 * 1024
 _MAX_AUDIT_BYTES = 512 * 1024 * 1024

@@ -11,7 +11,7 @@ from rich.table import Table
 from cli.console import ERR
 from cli.demo_check import Ledger, RoundResult
 from pipeline.stages.contract import Stage
-from pipeline.stores.runs import Run
+from pipeline.stores.fleet.ledger import Run
 
 
 class Progress:

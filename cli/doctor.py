@@ -21,8 +21,8 @@ from pipeline.errors import FleetError, Misconfigured
 from pipeline.parties.backend import open_tasks
 from pipeline.parties.route import use
 from pipeline.settings import Settings, load
-from pipeline.stores import schema
-from pipeline.stores.database import open_database, transaction
+from pipeline.stores.db import schema
+from pipeline.stores.db.engine import open_database, transaction
 from pipeline.stores.keys import identities, secret_key
 
 _COLOURS = {"ok": "green", "warning": "yellow", "wrong": "red"}

@@ -13,7 +13,7 @@ from pipeline.errors import FleetError
 from pipeline.parties.http import server_time
 from pipeline.settings import Settings
 from pipeline.stores.artifacts import ArtifactStore
-from pipeline.stores.runs import RunLedger
+from pipeline.stores.fleet.ledger import RunLedger
 
 #: Deadlines are the publisher's Unix seconds: a clock that is so far off closes rounds too early, or too late.
 MOST_SKEW_SECONDS = 30.0

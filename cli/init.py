@@ -72,7 +72,7 @@ def take_over_keys(home: Path, folder: Path) -> list[str]:
 
 def write_sample_digits(data: Path, names: Sequence[str], validation: Path | None = None) -> None:
     """Gives each identity a disjoint part of real MNIST digits, and holds another part back as validation data."""
-    from pipeline.learning.digits import write_digits
+    from pipeline.learning.data.digits import write_digits
 
     per_miner = min(DIGITS_PER_MINER, (ALL_DIGITS - VALIDATION_DIGITS) // len(names))
     write_digits(data, names, per_miner, validation, VALIDATION_DIGITS)

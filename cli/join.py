@@ -15,8 +15,8 @@ from cli.consortium import Consortium
 from cli.person import who
 from pipeline.errors import Misconfigured
 from pipeline.settings import load
+from pipeline.stores.fleet.ledger import RunLedger
 from pipeline.stores.keys import identities
-from pipeline.stores.runs import RunLedger
 
 
 def fingerprint(public_key: str) -> str:

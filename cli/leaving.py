@@ -15,12 +15,12 @@ from pipeline.protocol.submission import Submission
 from pipeline.protocol.task import Task
 from pipeline.settings import load
 from pipeline.stores.artifacts import ArtifactStore
-from pipeline.stores.budget import privacy_of
-from pipeline.stores.database import open_database
-from pipeline.stores.ledger_base import PAYLOAD
-from pipeline.stores.records import Run
-from pipeline.stores.runs import RunLedger
-from pipeline.stores.witness import WitnessLedger
+from pipeline.stores.db.engine import open_database
+from pipeline.stores.fleet.base import PAYLOAD
+from pipeline.stores.fleet.ledger import RunLedger
+from pipeline.stores.fleet.privacy import privacy_of
+from pipeline.stores.fleet.records import Run
+from pipeline.stores.fleet.witness import WitnessLedger
 
 
 @dataclass(frozen=True, kw_only=True)

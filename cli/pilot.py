@@ -11,7 +11,7 @@ from pipeline.protocol.task import Training
 from pipeline.settings import Settings
 
 if TYPE_CHECKING:
-    from pipeline.learning.checkpoints import Model
+    from pipeline.learning.models.checkpoints import Model
     from pipeline.learning.pilot import Pilot
 
 
@@ -66,7 +66,7 @@ class FlownPilot:
 
 def fly_pilot(settings: Settings, data: Path, wanted: Wanted, model: "Model") -> FlownPilot:
     """One local round over `<data>/<dataset>`. Raises Misconfigured for the data, Rejected for the task's wishes."""
-    from pipeline.learning.datasets import open_dataset
+    from pipeline.learning.data.datasets import open_dataset
     from pipeline.learning.devices import choose_device
     from pipeline.learning.pilot import run_pilot
     from pipeline.learning.training import Limits

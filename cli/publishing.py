@@ -26,7 +26,7 @@ from pipeline.settings import Settings, load
 from pipeline.stores.keys import public_part
 
 if TYPE_CHECKING:
-    from pipeline.learning.checkpoints import Model
+    from pipeline.learning.models.checkpoints import Model
 
 #: A worker that takes the step at the same moment is waited for.
 _WAIT_SECONDS = 30.0
@@ -58,7 +58,7 @@ class Source:
             return fresh_model(named, self.seed)
         if not self.checkpoint.is_file():
             raise Misconfigured(f"--checkpoint {self.checkpoint}: no such file")
-        from pipeline.learning.checkpoints import read_model
+        from pipeline.learning.models.checkpoints import read_model
 
         return read_model(self.checkpoint, named, max_dimension=settings.max_dimension)
 
@@ -112,7 +112,7 @@ def quantisation(scale: int | None, clip: float | None, *, usual: float) -> tupl
 
 def usual_clip(model: "Model") -> float:
     """Where nobody looked at the data: wider for a network with batch norm, whose statistics move further than weights."""
-    from pipeline.learning.statistics import statistics_of
+    from pipeline.learning.data.statistics import statistics_of
 
     if not statistics_of(model.module()).spans:
         return DEFAULT_CLIP
@@ -202,9 +202,9 @@ def _with_miners(parties: Consortium, miners: Sequence[str]) -> Consortium:
 
 def _posted(settings: Settings, task_id: str) -> Task:
     """Signs and posts round 1, unless a worker does; the signed task. Raises Rejected, Retryable."""
-    from pipeline.aggregation.following import follow
-    from pipeline.aggregation.publisher_desk import open_publisher_desk
-    from pipeline.stores.plans import PlanState
+    from pipeline.aggregation.publisher.context import open_publisher_desk
+    from pipeline.aggregation.publisher.following import follow
+    from pipeline.stores.publisher.plans import PlanState
 
     desk, end = open_publisher_desk(settings), time.monotonic() + _WAIT_SECONDS
     try:

@@ -14,8 +14,8 @@ from cli.console import ERR, OUT
 from cli.retrain_report import by_task, show, write_csv, write_plot
 from pipeline.errors import Misconfigured
 from pipeline.settings import load
-from pipeline.stores.retraining_records import UNFINISHED, Turn
-from pipeline.stores.runs import RunLedger
+from pipeline.stores.fleet.ledger import RunLedger
+from pipeline.stores.fleet.retraining_records import UNFINISHED, Turn
 
 #: The list of a `--file`: a million tasks' names.
 _MAX_LIST_BYTES = 70 * 1024 * 1024

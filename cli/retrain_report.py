@@ -12,7 +12,7 @@ from rich.table import Column, Table
 
 from cli.console import OUT
 from pipeline.errors import Misconfigured
-from pipeline.stores.retraining_records import Retraining, Turn
+from pipeline.stores.fleet.retraining_records import Retraining, Turn
 
 #: Tasks that a terminal's table shows.
 _MOST_ROWS = 50

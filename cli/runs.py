@@ -9,9 +9,9 @@ from cli.console import OUT
 from pipeline.errors import Misconfigured
 from pipeline.settings import Settings, load
 from pipeline.stores.artifacts import ArtifactStore
-from pipeline.stores.database import open_database
-from pipeline.stores.records import Run, State
-from pipeline.stores.runs import RunLedger
+from pipeline.stores.db.engine import open_database
+from pipeline.stores.fleet.ledger import RunLedger
+from pipeline.stores.fleet.records import Run, State
 
 
 def retry_runs(home: Path, run_ids: Sequence[str], *, all_dead: bool) -> int:
@@ -26,7 +26,7 @@ def drop_runs(home: Path, run_ids: Sequence[str], *, all_dead: bool) -> int:
 
 def prune_home(home: Path, *, days: float | None, dry_run: bool, as_json: bool) -> None:
     """Removes what the homes' roles need no more. Raises Misconfigured for roles without a store to prune, Retryable."""
-    from pipeline.aggregation.desk import open_desk  # the curve, and only here
+    from pipeline.aggregation.aggregator.context import open_desk  # the curve, and only here
     from tasks.retention import prune_rounds, prune_runs
 
     settings = load(home)

@@ -12,9 +12,9 @@ from rich.table import Table
 from cli.console import OUT
 from pipeline.protocol.encodings import public_key_text
 from pipeline.settings import load
-from pipeline.stores.database import open_database
+from pipeline.stores.db.engine import open_database
+from pipeline.stores.fleet.ledger import Refusal, Run, RunLedger
 from pipeline.stores.keys import identities
-from pipeline.stores.runs import Refusal, Run, RunLedger
 
 _COLOURS = {
     "accepted": "green",

@@ -13,7 +13,7 @@ from pipeline.protocol.encodings import PROTOCOL, sha256, to_hex
 from pipeline.protocol.task import Architecture, Quantization
 
 if TYPE_CHECKING:
-    from pipeline.learning.checkpoints import Model
+    from pipeline.learning.models.checkpoints import Model
 
 DEFAULT_TRAINING: Mapping[str, Any] = {"epochs": 5, "batchSize": 16, "optimizer": "sgd", "learningRate": 0.1}
 DEFAULT_PLAN = (1.0, 0.1)
@@ -47,8 +47,8 @@ def fresh_model(architecture: Architecture, seed: int = DEFAULT_SEED) -> "Model"
     """A network at its first weights. Raises Rejected or Misconfigured for an architecture that cannot be built."""
     import torch
 
-    from pipeline.learning.architectures import build
-    from pipeline.learning.checkpoints import Model
+    from pipeline.learning.models.architectures import build
+    from pipeline.learning.models.checkpoints import Model
 
     torch.manual_seed(seed)
     return Model(architecture=architecture, state=dict(build(architecture).state_dict()))
@@ -56,7 +56,7 @@ def fresh_model(architecture: Architecture, seed: int = DEFAULT_SEED) -> "Model"
 
 def model_file(model: "Model") -> bytes:
     """Canonical safetensors."""
-    from pipeline.learning.model_file import write_model
+    from pipeline.learning.models.model_file import write_model
 
     return write_model(model.state, model.architecture)
 

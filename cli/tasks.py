@@ -13,9 +13,9 @@ from cli.person import who
 from pipeline.errors import Misconfigured
 from pipeline.protocol.task import Task
 from pipeline.settings import load
-from pipeline.stores.approvals import Verdict
-from pipeline.stores.records import Run, State
-from pipeline.stores.runs import RunLedger
+from pipeline.stores.fleet.approvals import Verdict
+from pipeline.stores.fleet.ledger import RunLedger
+from pipeline.stores.fleet.records import Run, State
 
 
 def list_tasks(home: Path, *, as_json: bool) -> None:

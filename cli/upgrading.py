@@ -7,10 +7,10 @@ from pathlib import Path
 from cli.console import ERR, OUT
 from pipeline.errors import Retryable
 from pipeline.settings import Settings, load
-from pipeline.stores import schema
-from pipeline.stores.database import open_database
-from pipeline.stores.migrations import state_of, upgrade
-from pipeline.stores.schema import Fit
+from pipeline.stores.db import schema
+from pipeline.stores.db.engine import open_database
+from pipeline.stores.db.migrations import state_of, upgrade
+from pipeline.stores.db.schema import Fit
 
 _WORDS = {
     Fit.EMPTY: "the ledger is empty",

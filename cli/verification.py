@@ -23,9 +23,9 @@ from pipeline.protocol.task import MAX_TASK_BYTES, Task
 from pipeline.protocol.vote import check_majority
 from pipeline.settings import Settings, load
 from pipeline.stores.artifacts import ArtifactStore
-from pipeline.stores.database import open_database
+from pipeline.stores.db.engine import open_database
+from pipeline.stores.fleet.witness import Witnessed, WitnessLedger
 from pipeline.stores.keys import identities
-from pipeline.stores.witness import Witnessed, WitnessLedger
 
 _MARK = "/aggregator/blocks/"
 

@@ -30,14 +30,14 @@ from network.round_view import task_state
 from network.site import static
 from network.verdicts import Verdicts, add_routes
 from network.waiting import answer_of, hint
+from pipeline.aggregation.aggregator.context import AggregatorDesk, open_desk
+from pipeline.aggregation.aggregator.verification import body_of
 from pipeline.aggregation.collect import check_header
-from pipeline.aggregation.desk import AggregatorDesk, open_desk
-from pipeline.aggregation.verification import body_of
 from pipeline.protocol.file_bytes import FileBytes, pieces
 from pipeline.protocol.submission import Submission, max_bytes
 from pipeline.settings import current
-from pipeline.stores.rounds import Round, RoundState
-from pipeline.stores.submissions import Arrival, Closed, Stored, Verdict
+from pipeline.stores.aggregator.rounds import Round, RoundState
+from pipeline.stores.aggregator.submissions import Arrival, Closed, Stored, Verdict
 from tasks import aggregation
 
 Hash = Annotated[str, PathParameter(pattern="^0x[0-9a-f]{64}$")]

@@ -16,8 +16,8 @@ from starlette.requests import ClientDisconnect
 
 from pipeline.errors import Malformed, Rejected, Retryable
 from pipeline.protocol.file_bytes import Bytes, FileBytes, pieces
-from pipeline.stores.party_ledger import Conflict
-from pipeline.stores.submissions import Closed
+from pipeline.stores.aggregator.submissions import Closed
+from pipeline.stores.db.party_ledger import Conflict
 
 JSON, MSGPACK = "application/json", "application/msgpack"
 #: Seconds after which the same request is welcome again.

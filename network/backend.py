@@ -17,8 +17,8 @@ from pipeline.protocol.signing import signer_of
 from pipeline.protocol.task import MAX_TASK_BYTES, Task
 from pipeline.settings import Settings, current
 from pipeline.stores.artifacts import ArtifactStore
-from pipeline.stores.board import Board
-from pipeline.stores.database import open_database
+from pipeline.stores.backend.tasks import Board
+from pipeline.stores.db.engine import open_database
 
 Digest = Annotated[str, PathParameter(pattern="^[0-9a-f]{64}$", description="SHA-256 of the file")]
 

@@ -5,8 +5,8 @@ from typing import Any
 
 from network.metrics import host_of
 from network.snapshot import POOLS, Snapshot
-from pipeline.stores.overview import FAILED, epochs_of
-from pipeline.stores.records import Refusal, Run, Stage, State, WorkerSeen
+from pipeline.stores.fleet.records import Refusal, Run, Stage, State, WorkerSeen
+from pipeline.stores.fleet.stats import FAILED, epochs_of
 
 #: A worker says every ten seconds that it is there; so long silent it is taken for away.
 SILENT_SECONDS = 60.0

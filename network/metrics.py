@@ -14,8 +14,8 @@ from prometheus_client.registry import Collector
 
 from network.snapshot import POOLS, Observer, Snapshot
 from pipeline.errors import Retryable
-from pipeline.stores.overview import epochs_of
-from pipeline.stores.records import OPEN, Run, Stage, State
+from pipeline.stores.fleet.records import OPEN, Run, Stage, State
+from pipeline.stores.fleet.stats import epochs_of
 
 
 class FleetCollector(Collector):

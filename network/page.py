@@ -10,8 +10,8 @@ from network.round_view import task_state
 from network.site import Site
 from pipeline.protocol.block import Block
 from pipeline.protocol.vote import majority
-from pipeline.stores.rounds import MOVING, Round, RoundLedger, RoundState
-from pipeline.stores.verdicts import VerdictLedger
+from pipeline.stores.aggregator.rounds import MOVING, Round, RoundLedger, RoundState
+from pipeline.stores.aggregator.verdicts import VerdictLedger
 
 #: What closing a round leaves behind, in order: the ledger's column, and the step's name for a person.
 _STEPS = (

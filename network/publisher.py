@@ -17,13 +17,13 @@ from pipeline.protocol.function_key import FunctionKey, KeyRequest
 from pipeline.protocol.reveal import MAX_REVEAL_BYTES, Reveal
 from pipeline.protocol.signing import check_signature
 from pipeline.settings import Settings, current
+from pipeline.stores.aggregator.submissions import Closed
+from pipeline.stores.aggregator.verdicts import VerdictLedger
 from pipeline.stores.artifacts import ArtifactStore
-from pipeline.stores.database import open_database
-from pipeline.stores.issued import IssuedKey, IssuedLedger, Refusal
+from pipeline.stores.db.engine import open_database
 from pipeline.stores.keys import party_key
-from pipeline.stores.plans import PlanLedger
-from pipeline.stores.submissions import Closed
-from pipeline.stores.verdicts import VerdictLedger
+from pipeline.stores.publisher.issued_keys import IssuedKey, IssuedLedger, Refusal
+from pipeline.stores.publisher.plans import PlanLedger
 from tasks import publishing
 
 #: A header with its signature takes some 1.5 KiB: 5,000 of them.

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
-from pipeline.stores.rounds import MOVING, Round
+from pipeline.stores.aggregator.rounds import MOVING, Round
 
 
 def task_state(rounds: Sequence[Round]) -> dict[str, Any]:

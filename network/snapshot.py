@@ -6,11 +6,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from pipeline.settings import Settings
-from pipeline.stores.database import open_database
-from pipeline.stores.overview import Events, Overview, Speed, Waiting
-from pipeline.stores.records import Refusal, Run, Stage, State, WorkerSeen
-from pipeline.stores.stage_times import StageTimes
-from pipeline.stores.witness import Reward, WitnessLedger
+from pipeline.stores.db.engine import open_database
+from pipeline.stores.fleet.records import Refusal, Run, Stage, State, WorkerSeen
+from pipeline.stores.fleet.stage_times import StageTimes
+from pipeline.stores.fleet.stats import Events, Overview, Speed, Waiting
+from pipeline.stores.fleet.witness import Reward, WitnessLedger
 from tasks.app import CONTROL, VERIFY
 from tasks.queues import queue_depths
 

@@ -12,15 +12,15 @@ from starlette.concurrency import run_in_threadpool
 
 from network.answers import NotFound, body, check_name, json_text, utf8
 from network.waiting import hint
-from pipeline.aggregation.desk import AggregatorDesk
+from pipeline.aggregation.aggregator.context import AggregatorDesk
 from pipeline.aggregation.voting import check_reveal, reveals_close, votes_close
 from pipeline.errors import Rejected
 from pipeline.protocol.block import Block
 from pipeline.protocol.reveal import MAX_REVEAL_BYTES, Reveal
 from pipeline.protocol.signing import SecretKey
 from pipeline.protocol.vote import MAX_VOTE_BYTES, Vote
-from pipeline.stores.rounds import VERIFIED, Round
-from pipeline.stores.submissions import Closed
+from pipeline.stores.aggregator.rounds import VERIFIED, Round
+from pipeline.stores.aggregator.submissions import Closed
 from tasks import aggregation
 
 Hash = Annotated[str, PathParameter(pattern="^0x[0-9a-f]{64}$")]

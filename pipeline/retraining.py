@@ -18,7 +18,7 @@ from pipeline.stages import fetch, train
 from pipeline.stages.contract import Job
 
 if TYPE_CHECKING:
-    from pipeline.learning.datasets import Dataset
+    from pipeline.learning.data.datasets import Dataset
     from pipeline.learning.training import Trained
     from pipeline.protocol.task import Architecture
 
@@ -37,7 +37,7 @@ class OpenDatasets:
 
     def open(self, job: Job, architecture: "Architecture") -> "Dataset":
         """The job's data set, as `open_dataset`. Raises what that raises."""
-        from pipeline.learning.datasets import open_dataset
+        from pipeline.learning.data.datasets import open_dataset
 
         folder = job.identity.data / job.task.dataset
         key = (str(folder), architecture.name, repr(sorted(architecture.kwargs.items())))

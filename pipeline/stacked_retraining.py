@@ -15,10 +15,10 @@ from pipeline.protocol.task import Task
 from pipeline.retraining import BetweenEpochs, OpenDatasets, figures
 from pipeline.stages import fetch, train
 from pipeline.stages.contract import Job
-from pipeline.stores.records import Fenced
+from pipeline.stores.fleet.records import Fenced
 
 if TYPE_CHECKING:
-    from pipeline.learning.checkpoints import Model
+    from pipeline.learning.models.checkpoints import Model
     from pipeline.learning.stacking import Member
 
 #: Kinds whose answer a process remembers.
@@ -173,7 +173,7 @@ class _Models:
 def _obstacle(task: Task) -> str | None:
     import torch
 
-    from pipeline.learning.architectures import build
+    from pipeline.learning.models.architectures import build
     from pipeline.learning.stacking import obstacle
 
     if task.architecture is None:

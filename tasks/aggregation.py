@@ -4,12 +4,12 @@ import time
 
 import structlog
 
-from pipeline.aggregation import adoption, closing, deadlines, settling, slicing, verification
-from pipeline.aggregation.desk import desk
+from pipeline.aggregation.aggregator import adoption, closing, deadlines, settling, slicing, verification
+from pipeline.aggregation.aggregator.context import desk
 from pipeline.errors import Corrupt, Misconfigured, Rejected, Retryable
 from pipeline.parties.backend import UnreadableTask, open_tasks
 from pipeline.settings import current
-from pipeline.stores.leases import LeaseLost
+from pipeline.stores.db.lease import LeaseLost
 from tasks.app import app
 
 _log = structlog.get_logger(__name__)

@@ -8,8 +8,8 @@ from pipeline.errors import Misconfigured
 from pipeline.protocol.signing import SecretKey
 from pipeline.settings import current
 from pipeline.stores.artifacts import ArtifactStore
+from pipeline.stores.fleet.ledger import RunLedger
 from pipeline.stores.keys import Identity, identities, secret_key
-from pipeline.stores.runs import RunLedger
 
 
 def ledger() -> RunLedger:

@@ -19,9 +19,9 @@ from celery.worker import state
 
 from pipeline.errors import Misconfigured, Retryable
 from pipeline.settings import current
-from pipeline.stores.owners import working
-from pipeline.stores.records import WorkerSeen
-from pipeline.stores.runs import RunLedger
+from pipeline.stores.db.owners import working
+from pipeline.stores.fleet.ledger import RunLedger
+from pipeline.stores.fleet.records import WorkerSeen
 from tasks.devices import devices_in_words
 from tasks.names import STAGE_TASKS
 

@@ -14,8 +14,8 @@ from types import TracebackType
 import structlog
 
 from pipeline.errors import Retryable
-from pipeline.stores.records import Claim, Fenced
-from pipeline.stores.runs import RunLedger
+from pipeline.stores.fleet.ledger import RunLedger
+from pipeline.stores.fleet.records import Claim, Fenced
 
 _log = structlog.get_logger(__name__)
 

@@ -17,10 +17,10 @@ from pipeline.protocol.submission import Header
 from pipeline.settings import current
 from pipeline.stages.contract import Job, Output, PreviousRun, Stage
 from pipeline.stores.artifacts import ArtifactStore
-from pipeline.stores.ledger_base import PAYLOAD
-from pipeline.stores.owners import this_process
-from pipeline.stores.records import Claim, Fenced
-from pipeline.stores.runs import RunLedger
+from pipeline.stores.db.owners import this_process
+from pipeline.stores.fleet.base import PAYLOAD
+from pipeline.stores.fleet.ledger import RunLedger
+from pipeline.stores.fleet.records import Claim, Fenced
 from tasks.chain import start
 from tasks.holdings import artifacts, identity_of, ledger, used_key
 from tasks.leases import RenewedLease

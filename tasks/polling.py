@@ -11,11 +11,11 @@ from pipeline.protocol.admission import Circumstances, Policy, authenticity, ref
 from pipeline.protocol.task import Task
 from pipeline.settings import Settings, current
 from pipeline.stages.contract import Stage
-from pipeline.stores.approvals import Approval, Verdict
-from pipeline.stores.controls import Control
+from pipeline.stores.fleet.approvals import Approval, Verdict
+from pipeline.stores.fleet.controls import Control
+from pipeline.stores.fleet.ledger import RunLedger
+from pipeline.stores.fleet.records import Refusal, label_of
 from pipeline.stores.keys import Identity
-from pipeline.stores.records import Refusal, label_of
-from pipeline.stores.runs import RunLedger
 from tasks.app import app
 from tasks.chain import start
 from tasks.holdings import ledger, miners

@@ -12,8 +12,8 @@ import celery
 from kombu.exceptions import OperationalError
 
 from pipeline.errors import Retryable
-from pipeline.stores.records import Claim
-from pipeline.stores.runs import RunLedger
+from pipeline.stores.fleet.ledger import RunLedger
+from pipeline.stores.fleet.records import Claim
 from tasks.leases import RenewedLease
 
 INTERVAL_SECONDS = 1.0

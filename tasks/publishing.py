@@ -4,13 +4,13 @@ from typing import Any
 
 import structlog
 
-from pipeline.aggregation import following, issuing
-from pipeline.aggregation.publisher_desk import PublisherDesk, open_publisher_desk, publisher_desk
+from pipeline.aggregation.publisher import following, issuing
+from pipeline.aggregation.publisher.context import PublisherDesk, open_publisher_desk, publisher_desk
 from pipeline.errors import Corrupt, FleetError, Misconfigured, Rejected, Retryable
 from pipeline.protocol.encodings import sha256, to_hex
 from pipeline.protocol.task import Task
 from pipeline.settings import Settings
-from pipeline.stores.leases import LeaseLost
+from pipeline.stores.db.lease import LeaseLost
 from tasks.app import app
 
 _log = structlog.get_logger(__name__)

@@ -4,16 +4,16 @@ import time
 
 import structlog
 
-from pipeline.aggregation.desk import AggregatorDesk, desk
+from pipeline.aggregation.aggregator.context import AggregatorDesk, desk
 from pipeline.errors import Retryable
 from pipeline.settings import Settings, current
 from pipeline.stores import pruning, retention
 from pipeline.stores.artifacts import ArtifactStore
-from pipeline.stores.database import open_database
+from pipeline.stores.db.engine import open_database
+from pipeline.stores.fleet.ledger import RunLedger
+from pipeline.stores.fleet.witness import WitnessLedger
 from pipeline.stores.pruning import Removed
 from pipeline.stores.retention import Terms
-from pipeline.stores.runs import RunLedger
-from pipeline.stores.witness import WitnessLedger
 from tasks.app import app
 from tasks.holdings import artifacts, ledger
 

@@ -17,9 +17,9 @@ from kombu.exceptions import OperationalError
 from pipeline.errors import Retryable
 from pipeline.settings import current
 from pipeline.stacked_retraining import Stacks, kind_of, most_members
-from pipeline.stores.owners import this_process
-from pipeline.stores.retraining_records import RetrainingClaim
-from pipeline.stores.runs import RunLedger
+from pipeline.stores.db.owners import this_process
+from pipeline.stores.fleet.ledger import RunLedger
+from pipeline.stores.fleet.retraining_records import RetrainingClaim
 from tasks.app import RETRAIN, RETRAIN_PRIORITY, app
 from tasks.holdings import ledger
 from tasks.queues import queue_depths

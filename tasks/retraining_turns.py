@@ -13,9 +13,9 @@ from pipeline.retraining import GaveWay, OpenDatasets, retrain
 from pipeline.settings import current
 from pipeline.stacked_retraining import Stacks, retrain_together
 from pipeline.stages.contract import Job
-from pipeline.stores.records import Fenced
-from pipeline.stores.retraining_records import RetrainingClaim
-from pipeline.stores.runs import RunLedger
+from pipeline.stores.fleet.ledger import RunLedger
+from pipeline.stores.fleet.records import Fenced
+from pipeline.stores.fleet.retraining_records import RetrainingClaim
 from tasks.holdings import artifacts, identity_of, ledger
 from tasks.leases import RenewedLease
 from tasks.perform import backoff

@@ -7,14 +7,14 @@ from functools import lru_cache
 
 import structlog
 
-from pipeline.aggregation.watching import Sent, Watcher, watch
+from pipeline.aggregation.miner.watching import Sent, Watcher, watch
 from pipeline.curve.contract import Kernel
 from pipeline.curve.select import kernel
 from pipeline.errors import FleetError, Misconfigured, Rejected, Retryable
 from pipeline.settings import current
-from pipeline.stores.database import open_database
-from pipeline.stores.records import Run, State
-from pipeline.stores.witness import WitnessLedger
+from pipeline.stores.db.engine import open_database
+from pipeline.stores.fleet.records import Run, State
+from pipeline.stores.fleet.witness import WitnessLedger
 from tasks.app import app
 from tasks.holdings import artifacts, ledger, miners, used_key
 

@@ -10,8 +10,8 @@ import pytest
 from alembic import command
 from sqlalchemy import Engine, text
 
-from pipeline.stores.database import open_database, transaction
-from pipeline.stores.migrations import configuration
+from pipeline.stores.db.engine import open_database, transaction
+from pipeline.stores.db.migrations import configuration
 
 POSTGRES = os.environ.get("FLFLEET_TEST_POSTGRES_URL")
 KINDS = ["sqlite", "postgresql"]

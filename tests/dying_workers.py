@@ -30,10 +30,10 @@ def run(work: Callable[..., None], home: Path, *arguments: Any) -> int:
 
 def close_round(task_id: str, number: int, name: str | None, *, before: bool) -> None:
     """Closes a round; dies at the write that says `name`, `before` or right after it is on the disk."""
-    from pipeline.aggregation import closing
-    from pipeline.aggregation.desk import open_desk
+    from pipeline.aggregation.aggregator import closing
+    from pipeline.aggregation.aggregator.context import open_desk
     from pipeline.settings import load
-    from pipeline.stores.rounds import RoundLedger
+    from pipeline.stores.aggregator.rounds import RoundLedger
 
     _dying(RoundLedger, "advance", lambda values: name in values, before)
     _dying(RoundLedger, "store_request", lambda _values: name == "request_hash", before)
@@ -42,10 +42,10 @@ def close_round(task_id: str, number: int, name: str | None, *, before: bool) ->
 
 def issue_key(request_hash: str, *, before: bool) -> None:
     """Issues a key; dies before or right after it is on the disk."""
-    from pipeline.aggregation import issuing
-    from pipeline.aggregation.publisher_desk import open_publisher_desk
+    from pipeline.aggregation.publisher import issuing
+    from pipeline.aggregation.publisher.context import open_publisher_desk
     from pipeline.settings import load
-    from pipeline.stores.issued import IssuedLedger
+    from pipeline.stores.publisher.issued_keys import IssuedLedger
 
     _dying(IssuedLedger, "issue", lambda _values: True, before)
     issuing.issue(open_publisher_desk(load()), request_hash)
@@ -53,10 +53,10 @@ def issue_key(request_hash: str, *, before: bool) -> None:
 
 def verify(number: int, *, before: bool) -> None:
     """Verifies a submission; dies before or right after its acceptance is on the disk."""
-    from pipeline.aggregation import verification
-    from pipeline.aggregation.desk import open_desk
+    from pipeline.aggregation.aggregator import verification
+    from pipeline.aggregation.aggregator.context import open_desk
     from pipeline.settings import load
-    from pipeline.stores.submissions import SubmissionLedger
+    from pipeline.stores.aggregator.submissions import SubmissionLedger
 
     _dying(SubmissionLedger, "accept", lambda _values: True, before)
     verification.verify(open_desk(load()), number)
@@ -87,7 +87,7 @@ def miner_compresses(run_id: str, settings: dict[str, str], *, before: bool) -> 
     """Stage compress as a worker does it; dies with its artifacts written, `before` or right after the ledger names them."""
     os.environ.update(settings)
     import tasks.stages  # noqa: F401
-    from pipeline.stores.runs import RunLedger
+    from pipeline.stores.fleet.ledger import RunLedger
     from tasks.app import app
 
     _dying(RunLedger, "commit", lambda _values: True, before)

@@ -21,9 +21,10 @@ from fastapi import FastAPI
 from numpy.typing import NDArray
 
 from pipeline import settings as settings_module
-from pipeline.aggregation import adoption, closing, deadlines, following, issuing, verification
-from pipeline.aggregation.desk import AggregatorDesk, open_desk
-from pipeline.aggregation.publisher_desk import PublisherDesk, open_publisher_desk
+from pipeline.aggregation.aggregator import adoption, closing, deadlines, verification
+from pipeline.aggregation.aggregator.context import AggregatorDesk, open_desk
+from pipeline.aggregation.publisher import following, issuing
+from pipeline.aggregation.publisher.context import PublisherDesk, open_publisher_desk
 from pipeline.curve.select import kernel
 from pipeline.errors import FleetError
 from pipeline.nddfe.encrypt import Randomness, encrypt
@@ -49,8 +50,8 @@ KERNEL = kernel("reference")
 def initial_model() -> bytes:
     import torch
 
-    from pipeline.learning.architectures import build
-    from pipeline.learning.model_file import write_model
+    from pipeline.learning.models.architectures import build
+    from pipeline.learning.models.model_file import write_model
 
     torch.manual_seed(3)
     return write_model(build(ARCHITECTURE).state_dict(), ARCHITECTURE)

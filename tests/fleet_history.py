@@ -4,9 +4,9 @@ import time
 from pathlib import Path
 
 from pipeline.settings import Settings
-from pipeline.stores.owners import this_process
-from pipeline.stores.records import Refusal, Stage, WorkerSeen
-from pipeline.stores.runs import RunLedger
+from pipeline.stores.db.owners import this_process
+from pipeline.stores.fleet.ledger import RunLedger
+from pipeline.stores.fleet.records import Refusal, Stage, WorkerSeen
 from tests.signed_tasks import MINERS, make_task
 
 #: What a hostile party would write wherever it may write something.

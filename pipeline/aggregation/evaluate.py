@@ -31,8 +31,8 @@ def model_pieces(parent: Path, task: Task, sums: Bytes, coordinates: Coordinates
     # torch, and only where a model is read.
     import torch
 
-    from pipeline.learning.checkpoints import read_model
-    from pipeline.learning.model_file import beginning, bytes_of, parts_of
+    from pipeline.learning.models.checkpoints import read_model
+    from pipeline.learning.models.model_file import beginning, bytes_of, parts_of
 
     if len(sums) != 8 * coordinates.size:
         raise ValueError(f"{len(sums) // 8} sums for {coordinates.size} coordinates")
@@ -53,10 +53,10 @@ def model_pieces(parent: Path, task: Task, sums: Bytes, coordinates: Coordinates
 
 def evaluate(model: Path, task: Task, validation_data: Path, cache: Path, *, device: str = "cpu") -> float:
     """Accuracy, 0 .. 1, on `<validation_data>/<dataset>`. Raises Misconfigured where that folder is not as it should be."""
-    from pipeline.learning.checkpoints import read_model
-    from pipeline.learning.datasets import open_dataset
+    from pipeline.learning.data.datasets import open_dataset
     from pipeline.learning.devices import choose_device
     from pipeline.learning.evaluation import accuracy
+    from pipeline.learning.models.checkpoints import read_model
 
     read = read_model(model, task.architecture, dimension=task.dimension, max_dimension=task.dimension)
     data = open_dataset(validation_data, task.dataset, cache, architecture=read.architecture, validation_share=0.0)
@@ -70,10 +70,10 @@ def held_back_accuracy(
 
     Raises Misconfigured where the folder `<data>/<dataset>` is not as it should be.
     """
-    from pipeline.learning.checkpoints import read_model
-    from pipeline.learning.datasets import open_dataset
+    from pipeline.learning.data.datasets import open_dataset
     from pipeline.learning.devices import choose_device
     from pipeline.learning.evaluation import accuracy
+    from pipeline.learning.models.checkpoints import read_model
 
     read = read_model(model, task.architecture, dimension=task.dimension, max_dimension=task.dimension)
     opened = open_dataset(data, task.dataset, cache, architecture=read.architecture, validation_share=validation_share)

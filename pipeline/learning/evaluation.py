@@ -5,7 +5,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from pipeline.learning.datasets import Samples
+from pipeline.learning.data.datasets import Samples
 
 BATCH_SIZE = 512
 

@@ -4,10 +4,10 @@ from dataclasses import dataclass
 
 import torch
 
-from pipeline.learning.checkpoints import Model
-from pipeline.learning.datasets import Dataset
+from pipeline.learning.data.datasets import Dataset
+from pipeline.learning.data.statistics import calibrate, statistics_of
+from pipeline.learning.models.checkpoints import Model
 from pipeline.learning.proposal import Proposal, propose
-from pipeline.learning.statistics import calibrate, statistics_of
 from pipeline.learning.training import Limits, Trained, train
 from pipeline.protocol.task import Training
 

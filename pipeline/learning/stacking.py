@@ -23,10 +23,10 @@ from torch.func import functional_call, vmap  # type: ignore[attr-defined, unuse
 from torch.nn.modules.dropout import _DropoutNd
 
 from pipeline.errors import Rejected
-from pipeline.learning.checkpoints import flatten
-from pipeline.learning.datasets import Dataset, Samples
+from pipeline.learning.data.datasets import Dataset, Samples
 from pipeline.learning.devices import memory_of
 from pipeline.learning.evaluation import BATCH_SIZE, scores
+from pipeline.learning.models.checkpoints import flatten
 from pipeline.learning.recipe import SCHEDULES, Loss, make_optimiser
 from pipeline.learning.training import (
     REPORT_SECONDS,

@@ -18,11 +18,11 @@ from torch import nn
 
 from pipeline.errors import Misconfigured, Rejected
 from pipeline.learning.augmentation import Augmentation
-from pipeline.learning.checkpoints import flatten
-from pipeline.learning.datasets import Dataset
+from pipeline.learning.data.datasets import Dataset
 from pipeline.learning.devices import memory_of
 from pipeline.learning.evaluation import BATCH_SIZE, measure
 from pipeline.learning.gradients import accumulate, clip, pull
+from pipeline.learning.models.checkpoints import flatten
 from pipeline.learning.privacy import PrivateSteps
 from pipeline.learning.recipe import OPTIMIZERS as OPTIMIZERS
 from pipeline.learning.recipe import SCHEDULES, Loss, make_optimiser, problems

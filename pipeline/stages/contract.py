@@ -22,8 +22,8 @@ from pipeline.protocol.signing import SecretKey
 from pipeline.protocol.task import Task
 from pipeline.settings import Settings
 from pipeline.stores.artifacts import ArtifactStore
+from pipeline.stores.fleet.records import Stage as Stage
 from pipeline.stores.keys import Identity
-from pipeline.stores.records import Stage as Stage
 
 
 @dataclass(frozen=True, kw_only=True)

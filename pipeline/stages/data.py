@@ -1,6 +1,6 @@
 """Stage 2: the identity looks at its own data, before a training's hours depend on them. They stay where they are."""
 
-from pipeline.learning.datasets import open_dataset
+from pipeline.learning.data.datasets import open_dataset
 from pipeline.protocol.strict import convert
 from pipeline.protocol.task import Architecture
 from pipeline.stages.contract import Job, Output

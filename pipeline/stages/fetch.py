@@ -77,7 +77,7 @@ def fetch_model(task: Task, artifacts: ArtifactStore, settings: Settings) -> str
 def model_figures(path: Path, task: Task, settings: Settings) -> dict[str, Any]:
     """Reads the model once to judge it: architecture, names, shapes, dimension, finite weights. Raises Rejected."""
     # torch, and only here: this module is also read by those who only want to know a stage's name.
-    from pipeline.learning.checkpoints import read_model
+    from pipeline.learning.models.checkpoints import read_model
 
     model = read_model(
         path,

@@ -15,8 +15,8 @@ from pipeline.stages.contract import Job, Output
 if TYPE_CHECKING:
     from torch.nn import Module
 
-    from pipeline.learning.checkpoints import Model
-    from pipeline.learning.datasets import Dataset
+    from pipeline.learning.data.datasets import Dataset
+    from pipeline.learning.models.checkpoints import Model
     from pipeline.learning.training import Limits, Trained
 
 
@@ -28,9 +28,9 @@ def run(job: Job) -> Output:
     (where batch norm's are among the coordinates), privacy (what dp spent, or None). Notes `checkpoint` after every epoch. Raises Rejected, Misconfigured, Corrupt.
     """
     # torch, and only in the pool that trains.
-    from pipeline.learning.checkpoints import flatten
-    from pipeline.learning.datasets import open_dataset
-    from pipeline.learning.statistics import keep_positive, statistics_of
+    from pipeline.learning.data.datasets import open_dataset
+    from pipeline.learning.data.statistics import keep_positive, statistics_of
+    from pipeline.learning.models.checkpoints import flatten
 
     model = read(job)
     dataset = open_dataset(
@@ -75,7 +75,7 @@ class KeptCheckpoint:
 
 def read(job: Job) -> "Model":
     """The task's model. Raises Rejected, Corrupt."""
-    from pipeline.learning.checkpoints import read_model
+    from pipeline.learning.models.checkpoints import read_model
 
     task, settings, artifacts = job.task, job.settings, job.artifacts
     return read_model(

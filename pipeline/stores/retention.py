@@ -11,9 +11,9 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 from pipeline.protocol.task import Task
-from pipeline.stores.ledger_base import PAYLOAD
-from pipeline.stores.records import OPEN, Run, Stage
-from pipeline.stores.rounds import Round
+from pipeline.stores.aggregator.rounds import Round
+from pipeline.stores.fleet.base import PAYLOAD
+from pipeline.stores.fleet.records import OPEN, Run, Stage
 
 #: Nothing younger is removed, named or not: a stage writes its artifacts before the commit that names them.
 GRACE_SECONDS = 3600.0

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.aggregation.closing import close_round
-from pipeline.aggregation.settling import settle_due
-from pipeline.aggregation.watching import Sent, Watcher, watch
+from pipeline.aggregation.aggregator.closing import close_round
+from pipeline.aggregation.aggregator.settling import settle_due
+from pipeline.aggregation.miner.watching import Sent, Watcher, watch
 from pipeline.errors import FleetError
 from pipeline.nddfe.score import commitment, score_uint
 from pipeline.parties.aggregator import submit
@@ -24,12 +24,12 @@ from pipeline.protocol.signing import SecretKey, canonical
 from pipeline.protocol.submission import Submission
 from pipeline.protocol.task import Task
 from pipeline.settings import load
+from pipeline.stores.aggregator.rounds import Round, RoundState
+from pipeline.stores.aggregator.tables import rounds
 from pipeline.stores.artifacts import ArtifactStore
-from pipeline.stores.database import open_database
+from pipeline.stores.db.engine import open_database
+from pipeline.stores.fleet.witness import Witnessed, WitnessLedger
 from pipeline.stores.keys import Identity
-from pipeline.stores.round_tables import rounds
-from pipeline.stores.rounds import Round, RoundState
-from pipeline.stores.witness import Witnessed, WitnessLedger
 from tests.federation import KERNEL, TASK_ID, Federation, encrypted, initial_model, values_of, wish_of
 from tests.signed_tasks import AGGREGATOR, MINERS
 

@@ -14,7 +14,7 @@ from pipeline.protocol.block import Audit
 from pipeline.protocol.encodings import keccak256, sha256, to_hex
 from pipeline.protocol.function_key import KeyRequest
 from pipeline.protocol.signing import SecretKey, canonical
-from pipeline.stores.round_tables import submissions
+from pipeline.stores.aggregator.tables import submissions
 from tests.attacks.scene import Scene
 from tests.federation import KERNEL, TASK_ID
 from tests.signed_tasks import AGGREGATOR

@@ -7,7 +7,7 @@ import pytest
 import requests
 
 from cli.verification import show_evidence, show_rewards, verify_block
-from pipeline.aggregation.settling import settle_due
+from pipeline.aggregation.aggregator.settling import settle_due
 from pipeline.errors import Misconfigured
 from pipeline.protocol.settlement import TOTAL_UNITS
 from tests.attacks.scene import Scene

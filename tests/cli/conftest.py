@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.settings import load
-from pipeline.stores.runs import RunLedger
+from pipeline.stores.fleet.ledger import RunLedger
 
 
 @pytest.fixture

@@ -9,8 +9,8 @@ from cli.person import who
 from pipeline.protocol.signing import SecretKey
 from pipeline.settings import load
 from pipeline.stores.artifacts import ArtifactStore
-from pipeline.stores.owners import this_process
-from pipeline.stores.records import Stage, State
+from pipeline.stores.db.owners import this_process
+from pipeline.stores.fleet.records import Stage, State
 from tests.home_commands import add, flfleet
 from tests.known_answers import MINERS as KNOWN_MINERS
 from tests.known_answers import submission_of, support_size, task_of

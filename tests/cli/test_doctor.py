@@ -10,8 +10,8 @@ from cli import doctor_site
 from cli.doctor import examine
 from cli.init import initialise
 from pipeline.settings import load
-from pipeline.stores.controls import Kind
-from pipeline.stores.runs import RunLedger
+from pipeline.stores.fleet.controls import Kind
+from pipeline.stores.fleet.ledger import RunLedger
 from tests.scripted_server import Script, serving
 
 

@@ -17,9 +17,9 @@ from cli.localnet import Ports, prepare
 from cli.supervision import Supervisor
 from cli.up import Pages, fleet_programs
 from pipeline.settings import load
-from pipeline.stores.database import open_database
+from pipeline.stores.db.engine import open_database
+from pipeline.stores.fleet.ledger import Run, RunLedger
 from pipeline.stores.keys import public_part, write_keystore
-from pipeline.stores.runs import Run, RunLedger
 from tests.commands import processes_of, start
 
 pytestmark = [pytest.mark.services, pytest.mark.slow]

@@ -13,7 +13,7 @@ from cli.console import Exit
 from cli.consortium import Consortium, Party, write_consortium
 from cli.main import app
 from pipeline.errors import FleetError, Retryable
-from pipeline.learning.model_file import write_model
+from pipeline.learning.models.model_file import write_model
 from pipeline.protocol.encodings import sha256, to_hex
 from pipeline.protocol.task import Architecture, Task
 from tests.federation import Federation

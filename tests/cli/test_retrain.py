@@ -7,10 +7,10 @@ import pytest
 from cli.retrain import Pace
 from cli.retrain_report import by_task
 from pipeline.errors import Misconfigured
-from pipeline.stores.owners import this_process
-from pipeline.stores.records import State
-from pipeline.stores.retraining_records import Turn
-from pipeline.stores.runs import RunLedger
+from pipeline.stores.db.owners import this_process
+from pipeline.stores.fleet.ledger import RunLedger
+from pipeline.stores.fleet.records import State
+from pipeline.stores.fleet.retraining_records import Turn
 from tests.home_commands import add, flfleet
 
 

@@ -8,9 +8,9 @@ from pipeline.errors import Misconfigured
 from pipeline.settings import load
 from pipeline.stages.contract import Stage
 from pipeline.stores.artifacts import ArtifactStore
-from pipeline.stores.owners import this_process
-from pipeline.stores.records import State
-from pipeline.stores.runs import RunLedger
+from pipeline.stores.db.owners import this_process
+from pipeline.stores.fleet.ledger import RunLedger
+from pipeline.stores.fleet.records import State
 from tests.home_commands import add, flfleet
 
 

@@ -10,8 +10,8 @@ from cli.main import app
 from cli.upgrading import check_ledger, upgrade_own_ledger
 from pipeline.errors import Misconfigured
 from pipeline.settings import load
-from pipeline.stores.database import open_database
-from pipeline.stores.schema import REVISION
+from pipeline.stores.db.engine import open_database
+from pipeline.stores.db.schema import REVISION
 from tests.databases import fill_from_before_revisions
 
 

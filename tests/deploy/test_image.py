@@ -70,5 +70,5 @@ def test_the_wheel_of_what_is_copied_holds_every_module_and_what_they_read(tmp_p
     names = set(zipfile.ZipFile(wheel).namelist())
     modules = {str(path.relative_to(source)) for name in copied() for path in (source / name).rglob("*.py")}
     assert modules <= names
-    for wanted in ("network/web/style.css", "pipeline/stores/migrations/script.py.mako", "beat_schedule.py"):
+    for wanted in ("network/web/style.css", "pipeline/stores/db/migrations/script.py.mako", "beat_schedule.py"):
         assert wanted in names

@@ -12,8 +12,8 @@ from cloudcoil.models.keda import v1alpha1 as keda
 from sqlalchemy import text
 
 from deploy.kubernetes.write import BASE, DUE, HEAD, MOST, POOLS, SIGNING, USER, WITH_DATA, files
-from pipeline.stores.database import open_database
-from pipeline.stores.runs import RunLedger
+from pipeline.stores.db.engine import open_database
+from pipeline.stores.fleet.ledger import RunLedger
 from tests.databases import ledger_url as ledger_url
 from tests.signed_tasks import MINERS, make_task
 

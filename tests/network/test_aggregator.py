@@ -11,7 +11,7 @@ from pipeline.protocol.signing import SecretKey, check_embedded_signature
 from pipeline.protocol.strict import write_msgpack
 from pipeline.protocol.submission import Header, Submission
 from pipeline.protocol.task import Task
-from pipeline.stores.submissions import MAX_REFUSED, SubmissionLedger
+from pipeline.stores.aggregator.submissions import MAX_REFUSED, SubmissionLedger
 from tests.federation import DIMENSION, TASK_ID, Federation, encrypted, values_of, wish_of
 from tests.signed_tasks import AGGREGATOR, MINERS
 

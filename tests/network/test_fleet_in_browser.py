@@ -1,7 +1,7 @@
 import pytest
 
 from network.fleet import build
-from pipeline.stores.owners import this_process
+from pipeline.stores.db.owners import this_process
 from tests.browsers import PHONE, complaints, opened, overflow
 from tests.browsers import chromium as chromium
 from tests.fleet_history import HOSTILE, settings_of, write_history

@@ -11,9 +11,9 @@ from pipeline.parties.blocks import fetch_audit
 from pipeline.protocol.encodings import sha256
 from pipeline.protocol.function_key import KeyRequest, SignedHeader
 from pipeline.protocol.strict import read_json
-from pipeline.stores.party_ledger import Conflict
-from pipeline.stores.rounds import RoundState
-from pipeline.stores.submissions import Arrival, Verdict
+from pipeline.stores.aggregator.rounds import RoundState
+from pipeline.stores.aggregator.submissions import Arrival, Verdict
+from pipeline.stores.db.party_ledger import Conflict
 from tests import dying_workers
 from tests.federation import KERNEL, TASK_ID, Federation, encrypted, values_of
 from tests.signed_tasks import AGGREGATOR, MINERS

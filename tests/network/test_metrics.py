@@ -3,8 +3,8 @@ import requests
 from prometheus_client.parser import text_string_to_metric_families
 
 from network.fleet import build
-from pipeline.stores.owners import this_process
-from pipeline.stores.records import Stage
+from pipeline.stores.db.owners import this_process
+from pipeline.stores.fleet.records import Stage
 from tests.fleet_history import NAMES, settings_of, write_history
 from tests.serving import serving
 

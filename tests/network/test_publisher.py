@@ -3,8 +3,8 @@ import time
 import pytest
 import requests
 
-from pipeline.aggregation import issuing
 from pipeline.aggregation.function_key import build_request
+from pipeline.aggregation.publisher import issuing
 from pipeline.protocol.function_key import FunctionKey, KeyRequest, SignedHeader
 from pipeline.protocol.signing import SecretKey, canonical
 from pipeline.protocol.task import Task

@@ -18,8 +18,8 @@ from pipeline.protocol.encodings import indices_from_bitmap, keccak256, to_hex
 from pipeline.protocol.signing import canonical
 from pipeline.protocol.strict import read_json
 from pipeline.protocol.task import Task
-from pipeline.stores.plans import PlanState
-from pipeline.stores.round_tables import rounds
+from pipeline.stores.aggregator.tables import rounds
+from pipeline.stores.publisher.plans import PlanState
 from tasks.publishing import plan
 from tests.databases import KINDS, empty_database
 from tests.federation import DIMENSION, TASK_ID, Federation, encrypted, initial_model, values_of, wish_of

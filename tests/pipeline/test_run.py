@@ -17,10 +17,10 @@ from pipeline.aggregation.evaluate import evaluate, new_model
 from pipeline.aggregation.function_key import build_request, check_key, issue_key, own_stream_key
 from pipeline.curve.select import kernel
 from pipeline.errors import Rejected
-from pipeline.learning.architectures import build
-from pipeline.learning.checkpoints import dimension_of
-from pipeline.learning.digits import write_digits
-from pipeline.learning.model_file import write_model
+from pipeline.learning.data.digits import write_digits
+from pipeline.learning.models.architectures import build
+from pipeline.learning.models.checkpoints import dimension_of
+from pipeline.learning.models.model_file import write_model
 from pipeline.nddfe.ciphertext import Ciphertext
 from pipeline.nddfe.score import commitment
 from pipeline.protocol.encodings import from_hex, sha256, to_hex

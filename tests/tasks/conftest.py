@@ -10,7 +10,7 @@ from celery.worker import state as worker_state
 
 from pipeline.settings import current
 from pipeline.stages.contract import Job, Output, Stage
-from pipeline.stores.runs import RunLedger
+from pipeline.stores.fleet.ledger import RunLedger
 from tasks import holdings, perform
 from tasks.app import app
 from tests.signed_tasks import AGGREGATOR, MINERS, PUBLISHER, document

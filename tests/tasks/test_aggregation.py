@@ -1,7 +1,7 @@
 import pytest
 
-from pipeline.aggregation import desk as desk_module
-from pipeline.aggregation import publisher_desk as publisher_module
+from pipeline.aggregation.aggregator import context as desk_module
+from pipeline.aggregation.publisher import context as publisher_module
 from pipeline.settings import current
 from tasks import aggregation, publishing
 from tasks.app import AGGREGATE, PUBLISH, ROUTES
@@ -53,7 +53,7 @@ def test_the_tasks_take_a_round_from_the_board_to_its_close(federation, at_home,
         aggregation.adopt()
     task = federation.aggregator.rounds.find(TASK_ID, 1).task
     numbers = []
-    from tests.pipeline.aggregation.test_closing import arrive
+    from tests.pipeline.aggregation.aggregator.test_closing import arrive
 
     for seed, miner in enumerate(MINERS[:3]):
         numbers.append(arrive(federation, encrypted(task, miner, values_of(seed))))
@@ -64,7 +64,7 @@ def test_the_tasks_take_a_round_from_the_board_to_its_close(federation, at_home,
 
 
 def test_a_tick_sends_what_nobody_works_on(federation, at_home, sent, monkeypatch) -> None:
-    from tests.pipeline.aggregation.test_closing import arrive
+    from tests.pipeline.aggregation.aggregator.test_closing import arrive
 
     monkeypatch.setattr(aggregation, "_IDLE_SECONDS", 0)
     task = federation.open_round()
@@ -115,7 +115,7 @@ def test_each_task_has_its_queue_and_its_name_in_the_timetable_is_right(task, qu
 
 
 def test_a_large_round_is_shared_in_slices_and_the_last_one_closes_it(federation, at_home, sent, monkeypatch) -> None:
-    from tests.pipeline.aggregation.test_closing import arrive, found
+    from tests.pipeline.aggregation.aggregator.test_closing import arrive, found
 
     monkeypatch.setenv("FLFLEET_SLICE_GROUPS", "7")
     task = federation.open_round()

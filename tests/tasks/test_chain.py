@@ -4,8 +4,8 @@ import pytest
 
 from pipeline.errors import Rejected, Retryable
 from pipeline.stages.contract import Output, Stage
-from pipeline.stores.owners import this_process
-from pipeline.stores.records import State
+from pipeline.stores.db.owners import this_process
+from pipeline.stores.fleet.records import State
 from tasks.app import app
 from tasks.chain import remaining, start
 from tasks.holdings import artifacts

@@ -6,7 +6,7 @@ import signal
 import pytest
 
 from pipeline.stages.contract import Stage
-from pipeline.stores.records import State
+from pipeline.stores.fleet.records import State
 from tests.databases import ledger_url as ledger_url
 from tests.signed_tasks import MINERS, make_task
 from tests.worker_fleet import broker as broker

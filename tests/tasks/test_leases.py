@@ -4,8 +4,8 @@ import time
 import pytest
 
 from pipeline.stages.contract import Stage
-from pipeline.stores.owners import this_process
-from pipeline.stores.records import Claim, Fenced
+from pipeline.stores.db.owners import this_process
+from pipeline.stores.fleet.records import Claim, Fenced
 from tasks.leases import RenewedLease
 from tests.signed_tasks import MINERS, make_task
 

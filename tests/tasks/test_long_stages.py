@@ -2,7 +2,7 @@
 
 import pytest
 
-from pipeline.stores.records import State
+from pipeline.stores.fleet.records import State
 from tests.signed_tasks import MINERS, make_task
 from tests.worker_fleet import broker as broker
 from tests.worker_fleet import environment as environment

@@ -7,8 +7,8 @@ from pipeline.errors import Corrupt, Misconfigured, Rejected, Retryable
 from pipeline.protocol.signing import SecretKey
 from pipeline.settings import current
 from pipeline.stages.contract import Output, Stage
-from pipeline.stores.owners import this_process
-from pipeline.stores.records import State
+from pipeline.stores.db.owners import this_process
+from pipeline.stores.fleet.records import State
 from tasks import progress
 from tasks.app import app
 from tasks.holdings import artifacts

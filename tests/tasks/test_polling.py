@@ -4,9 +4,9 @@ import pytest
 
 from pipeline.settings import current
 from pipeline.stages.contract import Stage
-from pipeline.stores.approvals import Verdict
-from pipeline.stores.controls import Kind
-from pipeline.stores.records import State
+from pipeline.stores.fleet.approvals import Verdict
+from pipeline.stores.fleet.controls import Kind
+from pipeline.stores.fleet.records import State
 from tasks import holdings
 from tasks.app import app
 from tests.scripted_server import Script, serving

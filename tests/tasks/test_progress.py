@@ -5,7 +5,7 @@ import redis
 from celery import Celery
 
 from pipeline.stages.contract import Stage
-from pipeline.stores.owners import this_process
+from pipeline.stores.db.owners import this_process
 from tasks.leases import RenewedLease
 from tasks.progress import Progress
 from tests.signed_tasks import MINERS, make_task

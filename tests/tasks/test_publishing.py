@@ -2,10 +2,10 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.aggregation.publisher_desk import PublisherDesk, open_publisher_desk
+from pipeline.aggregation.publisher.context import PublisherDesk, open_publisher_desk
 from pipeline.errors import Retryable
 from pipeline.settings import load
-from pipeline.stores.plans import PlanState
+from pipeline.stores.publisher.plans import PlanState
 from tasks import publishing
 from tests.signed_tasks import document
 

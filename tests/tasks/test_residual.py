@@ -13,7 +13,7 @@ from pipeline.protocol.encodings import bitmap_from_indices
 from pipeline.settings import current
 from pipeline.stages.compress import run as compress_stage
 from pipeline.stages.contract import Output, Stage
-from pipeline.stores.owners import this_process
+from pipeline.stores.db.owners import this_process
 from tasks.app import app
 from tasks.holdings import artifacts
 from tests.dying_workers import miner_compresses, run

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from sqlalchemy import make_url, text
 
-from pipeline.stores.database import open_database
-from pipeline.stores.records import State
-from pipeline.stores.runs import RunLedger
+from pipeline.stores.db.engine import open_database
+from pipeline.stores.fleet.ledger import RunLedger
+from pipeline.stores.fleet.records import State
 from tests.databases import ledger_url as ledger_url
 from tests.signed_tasks import MINERS, make_task
 from tests.worker_fleet import broker as broker

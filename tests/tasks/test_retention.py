@@ -2,8 +2,8 @@ import os
 import time
 
 from pipeline.settings import current
-from pipeline.stores.database import open_database
-from pipeline.stores.witness import Witnessed, WitnessLedger
+from pipeline.stores.db.engine import open_database
+from pipeline.stores.fleet.witness import Witnessed, WitnessLedger
 from tasks.holdings import artifacts
 from tasks.retention import prune_rounds, prune_runs
 from tests.federation import Federation

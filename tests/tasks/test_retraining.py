@@ -8,8 +8,8 @@ from kombu import Consumer
 from pipeline.learning import stacking
 from pipeline.settings import current, load
 from pipeline.stages.contract import Stage
-from pipeline.stores.owners import this_process
-from pipeline.stores.retraining_records import Turn
+from pipeline.stores.db.owners import this_process
+from pipeline.stores.fleet.retraining_records import Turn
 from tasks import retraining, retraining_turns, sweeping
 from tasks.app import RETRAIN, RETRAIN_PRIORITY, app, configuration
 from tasks.holdings import artifacts
@@ -25,8 +25,8 @@ LINEAR = {"name": "linear", "kwargs": {"in_features": 6, "num_classes": 3}}
 
 def linear_model() -> str:
     """Puts a linear model for `write_ward`'s data into the store."""
-    from pipeline.learning.architectures import build
-    from pipeline.learning.model_file import write_model
+    from pipeline.learning.models.architectures import build
+    from pipeline.learning.models.model_file import write_model
     from pipeline.protocol.task import Architecture
 
     architecture = Architecture(**LINEAR)
@@ -329,7 +329,7 @@ def test_a_data_set_that_is_missing_fails_a_stack_with_the_reason(fleet, ward):
 
 
 def test_a_data_set_is_checked_once_for_many_trainings_until_a_file_changes(fleet, ward, tmp_path, monkeypatch):
-    from pipeline.learning import datasets
+    from pipeline.learning.data import datasets
 
     opened, open_dataset = [], datasets.open_dataset
     monkeypatch.setattr(datasets, "open_dataset", lambda *a, **k: opened.append(a) or open_dataset(*a, **k))

@@ -5,14 +5,14 @@ import signal
 
 import pytest
 
-from pipeline.learning.architectures import build
-from pipeline.learning.model_file import write_model
+from pipeline.learning.models.architectures import build
+from pipeline.learning.models.model_file import write_model
 from pipeline.protocol.task import Architecture
 from pipeline.stages.contract import Stage
 from pipeline.stores.artifacts import ArtifactStore
-from pipeline.stores.records import State
-from pipeline.stores.retraining_records import Turn
-from pipeline.stores.run_tables import retrainings
+from pipeline.stores.fleet.records import State
+from pipeline.stores.fleet.retraining_records import Turn
+from pipeline.stores.fleet.tables import retrainings
 from tasks.app import CONTROL, RETRAIN
 from tests.learning_jobs import write_ward
 from tests.signed_tasks import MINERS, make_task

@@ -42,8 +42,8 @@ def run(job):
 #: Runs in the hub: asks the ledger, for the test, which stands outside of every namespace.
 ASK = """
 import json, sys
-from pipeline.stores.database import open_database
-from pipeline.stores.runs import RunLedger
+from pipeline.stores.db.engine import open_database
+from pipeline.stores.fleet.ledger import RunLedger
 from tests.signed_tasks import MINERS, make_task
 
 ledger = RunLedger(open_database(sys.argv[1]), lease_seconds=3.0)

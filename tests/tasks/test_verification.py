@@ -9,7 +9,7 @@ import pytest
 from pipeline.errors import Retryable
 from pipeline.protocol.task import Task
 from pipeline.stages.contract import Stage
-from pipeline.stores.owners import this_process
+from pipeline.stores.db.owners import this_process
 from tasks import verification
 from tests.signed_tasks import make_task
 

@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
 
+from pipeline.aggregation.aggregator.slicing import cut
 from pipeline.aggregation.collect import check_submission
 from pipeline.aggregation.decrypt import aggregate, aggregate_slice
 from pipeline.aggregation.function_key import own_stream_key
-from pipeline.aggregation.slicing import cut
 from pipeline.curve.select import kernel
 from pipeline.nddfe.ciphertext import Ciphertext
 from pipeline.protocol.encodings import indices_from_bitmap

@@ -4,9 +4,9 @@ import torch
 
 from pipeline.aggregation.evaluate import evaluate, new_model
 from pipeline.errors import Misconfigured, Rejected
-from pipeline.learning.architectures import build
-from pipeline.learning.checkpoints import flatten, read_model
-from pipeline.learning.model_file import write_model
+from pipeline.learning.models.architectures import build
+from pipeline.learning.models.checkpoints import flatten, read_model
+from pipeline.learning.models.model_file import write_model
 from pipeline.learning.update import apply_update
 from tests.learning_jobs import make_task, write_ward
 

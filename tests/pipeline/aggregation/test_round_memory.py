@@ -15,9 +15,10 @@ import numpy as np
 import pytest
 
 from bench.compress import peak
-from pipeline.aggregation import issuing, slicing, verification
-from pipeline.aggregation.closing import Closing, next_step
+from pipeline.aggregation.aggregator import slicing, verification
+from pipeline.aggregation.aggregator.closing import Closing, next_step
 from pipeline.aggregation.inspection import inspect
+from pipeline.aggregation.publisher import issuing
 from pipeline.curve.select import kernel
 from pipeline.parties.aggregator import submit
 from pipeline.protocol.encodings import sha256, to_hex
@@ -32,7 +33,7 @@ from tests.signed_tasks import AGGREGATOR, MINERS
 CHUNKS = {
     "pipeline.nddfe.mask_sum.CHUNK": 2**12,
     "pipeline.learning.selection.CHUNK": 2**12,
-    "pipeline.learning.model_file.PART": 2**12,
+    "pipeline.learning.models.model_file.PART": 2**12,
     "pipeline.protocol.file_bytes.PIECE": 2**16,
     "pipeline.aggregation.block.PIECE": 2**16,
     "pipeline.stores.artifacts._CHUNK": 2**16,
@@ -84,8 +85,8 @@ class Played:
     def _open(self) -> Task:
         import torch
 
-        from pipeline.learning.architectures import build
-        from pipeline.learning.model_file import write_model
+        from pipeline.learning.models.architectures import build
+        from pipeline.learning.models.model_file import write_model
 
         architecture = Architecture(name="linear", kwargs={"in_features": self.dimension // 2 - 1, "num_classes": 2})
         torch.manual_seed(3)

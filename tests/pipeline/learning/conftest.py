@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from pipeline.learning.datasets import Dataset, Samples
+from pipeline.learning.data.datasets import Dataset, Samples
 
 
 @pytest.fixture

@@ -6,8 +6,8 @@ import torch
 
 from pipeline.errors import Misconfigured, Rejected
 from pipeline.learning.augmentation import TRANSFORMS, Augmentation, augmentation_problems
-from pipeline.learning.dataset_description import Description
-from pipeline.learning.datasets import Dataset, Samples
+from pipeline.learning.data.datasets import Dataset, Samples
+from pipeline.learning.data.description import Description
 from pipeline.learning.training import Limits, train
 from pipeline.protocol.task import Training, Transform
 

@@ -4,12 +4,12 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.learning.architectures import build
-from pipeline.learning.checkpoints import flatten, with_flat
 from pipeline.learning.compression import compress, wish
-from pipeline.learning.datasets import open_dataset
-from pipeline.learning.digits import write_digits
+from pipeline.learning.data.datasets import open_dataset
+from pipeline.learning.data.digits import write_digits
 from pipeline.learning.evaluation import accuracy
+from pipeline.learning.models.architectures import build
+from pipeline.learning.models.checkpoints import flatten, with_flat
 from pipeline.learning.training import Limits, train
 from pipeline.learning.update import apply_update
 from pipeline.protocol.encodings import ceil_ratio, indices_from_bitmap

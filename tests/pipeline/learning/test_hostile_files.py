@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from pipeline.errors import Rejected
-from pipeline.learning.architectures import build
-from pipeline.learning.checkpoints import read_model
+from pipeline.learning.models.architectures import build
+from pipeline.learning.models.checkpoints import read_model
 from pipeline.protocol.task import Architecture
 
 LINEAR = Architecture(name="linear", kwargs={"in_features": 6, "num_classes": 3})

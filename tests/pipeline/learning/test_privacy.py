@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from pipeline.errors import Misconfigured, Rejected
-from pipeline.learning.architectures import build
+from pipeline.learning.models.architectures import build
 from pipeline.learning.training import Limits, train
 from pipeline.protocol.task import Architecture, Privacy, Training
 

@@ -8,8 +8,8 @@ import torch
 from torch.nn import functional
 
 from pipeline.errors import Rejected
-from pipeline.learning.architectures import build
-from pipeline.learning.checkpoints import flatten
+from pipeline.learning.models.architectures import build
+from pipeline.learning.models.checkpoints import flatten
 from pipeline.learning.recipe import LOSSES, SCHEDULES, Loss, make_optimiser, problems
 from pipeline.learning.training import Limits, train
 from pipeline.protocol.task import Architecture, Task, Training

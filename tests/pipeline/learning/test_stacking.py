@@ -8,8 +8,8 @@ from torch import nn
 
 from pipeline.errors import Corrupt, Misconfigured, Rejected
 from pipeline.learning import stacking
-from pipeline.learning.architectures import build
-from pipeline.learning.dataset_description import Description
+from pipeline.learning.data.description import Description
+from pipeline.learning.models.architectures import build
 from pipeline.learning.stacking import Member, Unstackable, members_of_a_stack, obstacle, train_stack
 from pipeline.learning.training import Limits, train
 from pipeline.protocol.task import Architecture, Privacy, Training, Transform

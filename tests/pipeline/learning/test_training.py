@@ -7,10 +7,10 @@ import torch
 
 from pipeline.errors import Corrupt, Misconfigured, Rejected
 from pipeline.learning import training as loop
-from pipeline.learning.architectures import build
-from pipeline.learning.checkpoints import flatten
 from pipeline.learning.devices import choose_device
 from pipeline.learning.evaluation import accuracy
+from pipeline.learning.models.architectures import build
+from pipeline.learning.models.checkpoints import flatten
 from pipeline.learning.training import OPTIMIZERS, Limits, batches_of, train
 from pipeline.protocol.task import Architecture, Training
 

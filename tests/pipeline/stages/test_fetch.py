@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from pipeline.errors import BadSignature, Malformed, Misconfigured, Rejected, Retryable
-from pipeline.learning.architectures import build
-from pipeline.learning.model_file import write_model
+from pipeline.learning.models.architectures import build
+from pipeline.learning.models.model_file import write_model
 from pipeline.parties.ipfs.cid import RAW, Cid
 from pipeline.protocol.block import Block
 from pipeline.protocol.encodings import bitmap_from_indices, keccak256, sha256, to_hex

@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from pipeline.errors import Corrupt, Misconfigured
-from pipeline.learning.architectures import build
-from pipeline.learning.model_file import write_model
+from pipeline.learning.models.architectures import build
+from pipeline.learning.models.model_file import write_model
 from pipeline.stages import data, train
 from tests.learning_jobs import make_job, make_settings, make_task, write_ward
 

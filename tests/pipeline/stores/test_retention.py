@@ -2,7 +2,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from pipeline.stores.records import Run, Stage, StageResult, State
+from pipeline.stores.fleet.records import Run, Stage, StageResult, State
 from pipeline.stores.retention import Terms, named_by_rounds, named_by_runs
 from tests.signed_tasks import make_task
 

@@ -1,0 +1,1 @@
+"""The aggregator's steps of a round."""

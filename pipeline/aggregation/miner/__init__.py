@@ -1,0 +1,1 @@
+"""The miners' steps of a round after its submissions: check, vote, reveal."""

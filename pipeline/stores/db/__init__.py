@@ -1,0 +1,1 @@
+"""The one way to a ledger database: engine, session, lease, schema, migrations."""
