@@ -1,4 +1,4 @@
-"""The aggregator's service: submissions (PROTOCOL.md section 5), tasks (7), blocks (8) and a page for a person.
+"""The aggregator's service: submissions (docs/protocol.md, section 5), tasks (7), blocks (8) and a page for a person.
 
 A handler decodes, authenticates and stores; verifying and adding up are work for the queue `aggregate`.
 """

@@ -1,4 +1,4 @@
-"""The publisher's service: function keys (PROTOCOL.md section 6), supports and reveals (8). The work itself is on the queue `publish`."""
+"""The publisher's service: function keys (docs/protocol.md, section 6), supports and reveals (8). The work itself is on the queue `publish`."""
 
 import time
 from typing import Annotated

@@ -1,4 +1,4 @@
-"""A task as PROTOCOL.md section 7 shows it."""
+"""A task as docs/protocol.md, section 7 shows it."""
 
 from collections.abc import Sequence
 from typing import Any

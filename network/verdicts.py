@@ -1,4 +1,4 @@
-"""The aggregator's service for participants' word on a block: votes, reveals, the settlement (PROTOCOL.md section 8)."""
+"""The aggregator's service for participants' word on a block: votes, reveals, the settlement (docs/protocol.md, section 8)."""
 
 import json
 import time

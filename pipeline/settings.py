@@ -85,7 +85,7 @@ class Settings(BaseSettings):
         None, description="fsspec URL of the artifact store; none: a folder in the home folder"
     )
 
-    # Whom to trust, and below what not to take part (PROTOCOL.md section 2)
+    # Whom to trust, and below what not to take part (docs/protocol.md, section 2)
     trusted_publishers: CommaList = Field([], description="Publisher addresses whose tasks are run; none: no task runs")
     trusted_aggregators: CommaList = Field(
         [], description="Aggregator addresses that may receive updates; none: no task runs"
@@ -105,7 +105,7 @@ class Settings(BaseSettings):
         "`*` for all others. A training that states no epsilon is then not sent",
     )
 
-    # What a block may look like to get a VALID vote (PROTOCOL.md section 8)
+    # What a block may look like to get a VALID vote (docs/protocol.md, section 8)
     max_dropped_share: float = Field(0.1, ge=0, le=1, description="Largest share of groups that a block may drop")
     max_accuracy_loss: float = Field(
         0.3, ge=0, le=1, description="Largest loss of accuracy on own held-back data that a block may bring"

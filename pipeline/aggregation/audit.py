@@ -1,4 +1,4 @@
-"""Every check of a published candidate block, each with its own reason (PROTOCOL.md section 8). Pure: data in, or Rejected out.
+"""Every check of a published candidate block, each with its own reason (docs/protocol.md, section 8). Pure: data in, or Rejected out.
 
 Anybody can run it: nothing here needs a secret, and nobody's values are learned.
 Legend: U_(i,g) the points of submission i; M_g the mask sums; m_g the packed sums; rho_g fresh random weights below 2^128.

@@ -1,4 +1,4 @@
-"""The candidate block, and what a reader checks of it without curve work (PROTOCOL.md section 8)."""
+"""The candidate block, and what a reader checks of it without curve work (docs/protocol.md, section 8)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

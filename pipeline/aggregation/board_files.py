@@ -1,4 +1,4 @@
-"""Models, supports and tasks between our own services and the backend (PROTOCOL.md sections 2 and 8)."""
+"""Models, supports and tasks between our own services and the backend (docs/protocol.md, sections 2 and 8)."""
 
 import tempfile
 from pathlib import Path

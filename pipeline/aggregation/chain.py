@@ -1,4 +1,4 @@
-"""The ledger of rounds, walked from a task's newest round to its first: each block names its parent (PROTOCOL.md section 8)."""
+"""The ledger of rounds, walked from a task's newest round to its first: each block names its parent (docs/protocol.md, section 8)."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""What a submission must be to get in (PROTOCOL.md section 5). Pure: rounds, duplicates and storage are the service's."""
+"""What a submission must be to get in (docs/protocol.md, section 5). Pure: rounds, duplicates and storage are the service's."""
 
 from collections.abc import Iterator
 

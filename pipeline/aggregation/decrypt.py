@@ -1,4 +1,4 @@
-"""From accepted submissions and the function key to the sum of the updates (PROTOCOL.md section 7)."""
+"""From accepted submissions and the function key to the sum of the updates (docs/protocol.md, section 7)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""The round's new model, and how good it is on the aggregator's own data (PROTOCOL.md section 7)."""
+"""The round's new model, and how good it is on the aggregator's own data (docs/protocol.md, section 7)."""
 
 from collections.abc import Iterator
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The key request, the publisher's answer, and what each side checks of the other (PROTOCOL.md section 6). Pure:
+"""The key request, the publisher's answer, and what each side checks of the other (docs/protocol.md, section 6). Pure:
 "one key per (taskID, round) for ever" is the publisher's storage."""
 
 from collections.abc import Iterator, Sequence

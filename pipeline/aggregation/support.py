@@ -1,4 +1,4 @@
-"""Which coordinates the next round is made of, by the participants' wishes (PROTOCOL.md section 8)."""
+"""Which coordinates the next round is made of, by the participants' wishes (docs/protocol.md, section 8)."""
 
 from collections.abc import Iterable, Iterator, Sequence
 

@@ -1,4 +1,4 @@
-"""From a candidate block to its publication, its reveals and its settlement (PROTOCOL.md section 8). Pure."""
+"""From a candidate block to its publication, its reveals and its settlement (docs/protocol.md, section 8). Pure."""
 
 from collections.abc import Sequence
 from enum import StrEnum

@@ -1,6 +1,6 @@
 """The contract of a curve kernel, and the array forms that cross it.
 
-Legend: q, g the order and generator of secp256k1; H the second generator (PROTOCOL.md section 1); n the number of points.
+Legend: q, g the order and generator of secp256k1; H the second generator (docs/protocol.md, section 1); n the number of points.
 
 Two array forms, both little-endian words so that numpy and compiled kernels share them without a copy:
 
@@ -26,7 +26,7 @@ Weights = NDArray[np.uint64]
 P = 2**256 - 2**32 - 977
 #: The group's order.
 Q = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141
-#: The largest |value| that `encrypt` takes and `logarithms` finds: PROTOCOL.md section 2 allows B^pack <= 2^40.
+#: The largest |value| that `encrypt` takes and `logarithms` finds: docs/protocol.md, section 2 allows B^pack <= 2^40.
 MAX_VALUE = 2**40
 
 
@@ -53,7 +53,7 @@ class Kernel(Protocol):
         """masks[i] * base + values[i] * H for each i. `base` is a point33; |values[i]| <= 2^40 (ValueError beyond)."""
 
     def read_points32(self, data: bytes, count: int) -> Points:
-        """Decodes `points32` of PROTOCOL.md section 1. Raises Malformed: length, x >= p, x on no point, spare bits."""
+        """Decodes `points32` of docs/protocol.md, section 1. Raises Malformed: length, x >= p, x on no point, spare bits."""
 
     def write_points32(self, points: Points) -> bytes:
         """Encodes `points32`. Raises Malformed at infinity, which has no encoding."""

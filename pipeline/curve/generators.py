@@ -1,4 +1,4 @@
-"""The second generator H, whose logarithm nobody knows (PROTOCOL.md section 1)."""
+"""The second generator H, whose logarithm nobody knows (docs/protocol.md, section 1)."""
 
 import hashlib
 

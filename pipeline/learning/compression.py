@@ -1,4 +1,4 @@
-"""From delta to small integers, and what stays behind (PROTOCOL.md section 3; Deep Gradient Compression, Lin et al. 2018).
+"""From delta to small integers, and what stays behind (docs/protocol.md, section 3; Deep Gradient Compression, Lin et al. 2018).
 
 Legend: d values of the model, k coordinates of the support (ascending), v = delta + residual, x the integers that are sent.
 Everything goes over d in chunks: besides its results, which may be memory maps, it holds some tens of MiB whatever d is.

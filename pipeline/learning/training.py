@@ -1,6 +1,6 @@
 """The training loop: a network, private samples, the task's wishes within the operator's limits; out comes delta.
 
-Legend: w the state dict's floating-point values, float32[d]; delta = w_old - w_new (PROTOCOL.md section 3).
+Legend: w the state dict's floating-point values, float32[d]; delta = w_old - w_new (docs/protocol.md, section 3).
 """
 
 import math

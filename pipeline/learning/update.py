@@ -1,4 +1,4 @@
-"""A sum becomes the next model (PROTOCOL.md section 7), bit for bit the same for aggregator, publisher and miners."""
+"""A sum becomes the next model (docs/protocol.md, section 7), bit for bit the same for aggregator, publisher and miners."""
 
 import numpy as np
 from numpy.typing import NDArray

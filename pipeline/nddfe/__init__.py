@@ -1,1 +1,1 @@
-"""NDD-FE, hardened (PROTOCOL.md sections 3 to 7): both parties' halves of masks, packing, proof, encryption, logarithm."""
+"""NDD-FE, hardened (docs/protocol.md, section 3 to 7): both parties' halves of masks, packing, proof, encryption, logarithm."""

@@ -1,4 +1,4 @@
-"""A ciphertext that is read by parts: `points32` of U_0 .. U_G in memory or on disk (PROTOCOL.md sections 1 and 4)."""
+"""A ciphertext that is read by parts: `points32` of U_0 .. U_G in memory or on disk (docs/protocol.md, sections 1 and 4)."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Context and stream keys of one submission (PROTOCOL.md section 4)."""
+"""Context and stream keys of one submission (docs/protocol.md, section 4)."""
 
 from typing import Literal
 

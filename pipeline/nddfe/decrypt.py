@@ -1,4 +1,4 @@
-"""The aggregator's half: from the sum of ciphertexts and all masks to the sum of values (PROTOCOL.md section 7)."""
+"""The aggregator's half: from the sum of ciphertexts and all masks to the sum of values (docs/protocol.md, section 7)."""
 
 from collections.abc import Sequence
 

@@ -1,4 +1,4 @@
-"""The miner's half: from small integers to a ciphertext and a header with its proof (PROTOCOL.md sections 4 and 5)."""
+"""The miner's half: from small integers to a ciphertext and a header with its proof (docs/protocol.md, sections 4 and 5)."""
 
 import io
 import secrets

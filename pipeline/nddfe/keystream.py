@@ -1,4 +1,4 @@
-"""The keystream of PROTOCOL.md section 1, from any word on: AES-256-CTR from a zero counter block."""
+"""The keystream of docs/protocol.md, section 1, from any word on: AES-256-CTR from a zero counter block."""
 
 import numpy as np
 from cryptography.hazmat.primitives.ciphers import Cipher

@@ -1,4 +1,4 @@
-"""sum of rho_g * mask_g over g = 0 .. G, of one mask stream: a's two halves, R and S (PROTOCOL.md sections 5 and 6)."""
+"""sum of rho_g * mask_g over g = 0 .. G, of one mask stream: a's two halves, R and S (docs/protocol.md, sections 5 and 6)."""
 
 from collections.abc import Iterator
 

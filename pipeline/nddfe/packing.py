@@ -1,4 +1,4 @@
-"""Several coordinates to a curve point, as balanced digits in base B (PROTOCOL.md sections 4 and 7)."""
+"""Several coordinates to a curve point, as balanced digits in base B (docs/protocol.md, sections 4 and 7)."""
 
 from dataclasses import dataclass
 from typing import Any, Protocol

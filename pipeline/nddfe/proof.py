@@ -1,4 +1,4 @@
-"""The proof of encryption: Schnorr on a random combination of the ciphertext's points (PROTOCOL.md section 5).
+"""The proof of encryption: Schnorr on a random combination of the ciphertext's points (docs/protocol.md, section 5).
 
 Legend: h0 the statement's hash; rho the weights; V = sum rho_g U_g = a*pk_TP + b*H; a = sum rho_g (r_g + s_g);
 b = sum rho_g m_g; T = beta*H; chi the challenge; z = beta + chi*b.

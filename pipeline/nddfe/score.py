@@ -1,4 +1,4 @@
-"""The score that a miner commits to and may reveal (PROTOCOL.md sections 3 and 8)."""
+"""The score that a miner commits to and may reveal (docs/protocol.md, sections 3 and 8)."""
 
 from math import isqrt
 from typing import Any

@@ -1,4 +1,4 @@
-"""The aggregator, as a miner talks to it (PROTOCOL.md section 5)."""
+"""The aggregator, as a miner talks to it (docs/protocol.md, section 5)."""
 
 from pipeline.errors import Malformed, Rejected, Retryable
 from pipeline.parties.http import RefusedByParty, send

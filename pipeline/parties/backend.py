@@ -1,4 +1,4 @@
-"""The task board: an untrusted backend's open tasks (PROTOCOL.md section 2)."""
+"""The task board: an untrusted backend's open tasks (docs/protocol.md, section 2)."""
 
 import json
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Blocks and what belongs to them, as anyone may ask an aggregator for it; votes and reveals go there too (PROTOCOL.md section 8)."""
+"""Blocks and what belongs to them, as anyone may ask an aggregator for it; votes and reveals go there too (docs/protocol.md, section 8)."""
 
 from typing import IO
 

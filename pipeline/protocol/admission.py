@@ -1,4 +1,4 @@
-"""Whether a miner runs a task: what PROTOCOL.md section 2 asks before anything is fetched, each refusal a sentence.
+"""Whether a miner runs a task: what docs/protocol.md, section 2 asks before anything is fetched, each refusal a sentence.
 
 The rest is checked where the bytes come in: the model's digest and the support's bits, by the stage that fetches them.
 """

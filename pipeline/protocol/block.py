@@ -1,4 +1,4 @@
-"""The candidate block and its audit data (PROTOCOL.md section 8)."""
+"""The candidate block and its audit data (docs/protocol.md, section 8)."""
 
 from dataclasses import dataclass
 from typing import Any

@@ -1,4 +1,4 @@
-"""Which of a model's d values a round is made of: its support, whose bitmap may lie on disk (PROTOCOL.md sections 1 and 2)."""
+"""Which of a model's d values a round is made of: its support, whose bitmap may lie on disk (docs/protocol.md, sections 1 and 2)."""
 
 from dataclasses import dataclass
 

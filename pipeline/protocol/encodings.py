@@ -1,4 +1,4 @@
-"""Bytes and texts of PROTOCOL.md section 1: hex, keys, points, addresses, bitmaps."""
+"""Bytes and texts of docs/protocol.md, section 1: hex, keys, points, addresses, bitmaps."""
 
 import hashlib
 import math

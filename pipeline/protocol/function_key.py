@@ -1,4 +1,4 @@
-"""The aggregator's key request and the publisher's answer (PROTOCOL.md section 6)."""
+"""The aggregator's key request and the publisher's answer (docs/protocol.md, section 6)."""
 
 from dataclasses import dataclass
 from typing import Any

@@ -1,4 +1,4 @@
-"""A participant opens its score commitment once the block is published (PROTOCOL.md section 8)."""
+"""A participant opens its score commitment once the block is published (docs/protocol.md, section 8)."""
 
 import re
 from dataclasses import dataclass

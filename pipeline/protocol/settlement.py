@@ -1,4 +1,4 @@
-"""What a round's participants are paid: shares of the revealed scores, signed by the aggregator (PROTOCOL.md section 8)."""
+"""What a round's participants are paid: shares of the revealed scores, signed by the aggregator (docs/protocol.md, section 8)."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Signed JSON of a kind (PROTOCOL.md section 1): canonical form, digest, signature, keys."""
+"""Signed JSON of a kind (docs/protocol.md, section 1): canonical form, digest, signature, keys."""
 
 from collections.abc import Mapping
 from typing import Any, Final, Literal
@@ -76,7 +76,7 @@ class SecretKey:
         return to_hex(r_s_v[:64] + bytes([r_s_v[64] + 27]))
 
     def shared_point33(self, point33: bytes) -> bytes:
-        """point33(sk * point): the ikm of a mask stream (PROTOCOL.md section 4)."""
+        """point33(sk * point): the ikm of a mask stream (docs/protocol.md, section 4)."""
         return checked_point33(point33).multiply(self._key.secret).format()
 
     def __repr__(self) -> str:

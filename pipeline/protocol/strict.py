@@ -1,4 +1,4 @@
-"""JSON and msgpack from the network, read strictly: PROTOCOL.md section 1.
+"""JSON and msgpack from the network, read strictly: docs/protocol.md, section 1.
 
 Duplicate keys, NaN, infinities and integers beyond 2^53 - 1 are refused; in msgpack keys and texts are str and there are no
 extension types. Callers bound the size before they hand bytes in.

@@ -1,4 +1,4 @@
-"""The submission and its receipt (PROTOCOL.md section 5)."""
+"""The submission and its receipt (docs/protocol.md, section 5)."""
 
 import base64
 from dataclasses import dataclass

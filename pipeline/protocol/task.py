@@ -1,4 +1,4 @@
-"""The task (PROTOCOL.md section 2): what a publisher posts and signs for one round."""
+"""The task (docs/protocol.md, section 2): what a publisher posts and signs for one round."""
 
 import math
 import re
@@ -212,7 +212,7 @@ class Task:
 
     @classmethod
     def decode(cls, data: bytes | str) -> "Task":
-        """Reads a task from JSON. Raises Malformed with every reason that PROTOCOL.md section 2 gives."""
+        """Reads a task from JSON. Raises Malformed with every reason that docs/protocol.md, section 2 gives."""
         return cls.from_document(read_json(data))
 
     @classmethod

@@ -1,4 +1,4 @@
-"""A participant's vote on a block (PROTOCOL.md section 8)."""
+"""A participant's vote on a block (docs/protocol.md, section 8)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -15,7 +15,7 @@ from pipeline.stores.artifacts import ArtifactStore
 
 
 def run(job: Job) -> Output:
-    """PROTOCOL.md section 3. Artifacts `values` int32[k], `residual` float32[d], `wish` (bitmap of d bits).
+    """docs/protocol.md, section 3. Artifacts `values` int32[k], `residual` float32[d], `wish` (bitmap of d bits).
 
     Figures: coordinates, nonzero, atLimit (of the largest size), wished, residualNorm. Raises Rejected, Corrupt.
     """

@@ -1,4 +1,4 @@
-"""Stage 6, encrypt: the update under the publisher's and the aggregator's public keys (PROTOCOL.md sections 4 and 5).
+"""Stage 6, encrypt: the update under the publisher's and the aggregator's public keys (docs/protocol.md, sections 4 and 5).
 
 Needs no secret of the identity; the submission's own secrets live in one call and are forgotten with it.
 """

@@ -2,7 +2,7 @@
 
 open run               everything; its checkpoint until the training has committed
 ended run              everything for `ended_seconds`, in case a person retries it
-opening and payload    until the reveal window has surely closed (PROTOCOL.md section 8), whatever else is asked for
+opening and payload    until the reveal window has surely closed (docs/protocol.md, section 8), whatever else is asked for
 values, residual       of a miner's latest submission to a task that may have another round, and what an open run builds on
 an aggregator's round  everything until the same window has closed; block, audit and the last model for ever
 """

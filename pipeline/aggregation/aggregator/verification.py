@@ -1,4 +1,4 @@
-"""An aggregator gives its verdict on one submission (PROTOCOL.md section 5)."""
+"""An aggregator gives its verdict on one submission (docs/protocol.md, section 5)."""
 
 import time
 

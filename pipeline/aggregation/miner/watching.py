@@ -1,4 +1,4 @@
-"""A fleet watches the rounds in which it took part: check the block, vote, reveal, be paid (PROTOCOL.md section 8).
+"""A fleet watches the rounds in which it took part: check the block, vote, reveal, be paid (docs/protocol.md, section 8).
 
 Every step is written down before it is said to anybody, and is said until it is answered: a restart goes on where it was.
 """

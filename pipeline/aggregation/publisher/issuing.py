@@ -1,4 +1,4 @@
-"""The publisher answers a key request: one key for every round, for ever (PROTOCOL.md section 6)."""
+"""The publisher answers a key request: one key for every round, for ever (docs/protocol.md, section 6)."""
 
 from pipeline.aggregation.function_key import InvalidMasks, key_pieces, sign_key
 from pipeline.aggregation.publisher.context import PublisherDesk

@@ -1,4 +1,4 @@
-"""`points32` of PROTOCOL.md section 1, both ways."""
+"""`points32` of docs/protocol.md, section 1, both ways."""
 
 import threading
 from collections.abc import Callable, Sequence

@@ -1,4 +1,4 @@
-"""A model from a file that may be hostile, and its weights as one flat vector (PROTOCOL.md sections 2, 3 and 7).
+"""A model from a file that may be hostile, and its weights as one flat vector (docs/protocol.md, section 2, 3 and 7).
 
 Legend: d, the floating-point values of a state dict in the architecture's order, buffers included.
 """
@@ -77,7 +77,7 @@ def read_model(
 
 
 def dimension_of(state: Mapping[str, Tensor]) -> int:
-    """d: the floating-point values of a state dict, buffers of batch norm included (PROTOCOL.md section 3)."""
+    """d: the floating-point values of a state dict, buffers of batch norm included (docs/protocol.md, section 3)."""
     return sum(tensor.numel() for tensor in state.values() if tensor.is_floating_point())
 
 

@@ -17,7 +17,7 @@ from pipeline.stores.db.party_ledger import Conflict, PartyLedger
 
 
 class RoundState(StrEnum):
-    """PROTOCOL.md section 7; IDLE and AGGREGATING are OPEN and CLOSING seen from outside."""
+    """docs/protocol.md, section 7; IDLE and AGGREGATING are OPEN and CLOSING seen from outside."""
 
     #: Takes submissions.
     OPEN = "OPEN"
@@ -65,7 +65,7 @@ class Round:
 
     @property
     def status(self) -> str:
-        """The state as PROTOCOL.md section 7 names it."""
+        """The state as docs/protocol.md, section 7 names it."""
         if self.state is RoundState.OPEN and self.accepted == 0:
             return "IDLE"
         return "AGGREGATING" if self.state in (RoundState.OPEN, RoundState.CLOSING) else self.state.value
